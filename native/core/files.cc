@@ -1,0 +1,153 @@
+// Small files: read whole and bounded, written whole or not at all.
+#include "core/files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+namespace lc {
+namespace {
+
+int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
+  int fd = -1;
+  do {
+    fd = openat(dir_fd, path, flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+// `offset` < 0 reads from the descriptor's own position.
+Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start) {
+  std::string out;
+  size_t used = 0;
+  out.resize(4096);
+  for (;;) {
+    if (used == out.size()) out.resize(out.size() * 2);
+    size_t want = out.size() - used;
+    ssize_t n = from_start ? pread(fd, out.data() + used, want, static_cast<off_t>(used))
+                           : read(fd, out.data() + used, want);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return Error::Sys("read", path);
+    }
+    if (n == 0) break;
+    used += static_cast<size_t>(n);
+    if (used > limit) return Error::Of(EFBIG, "read", path);
+  }
+  out.resize(used);
+  return out;
+}
+
+}  // namespace
+
+Result<std::string> ReadFileAt(int dir_fd, const std::string& path, size_t limit) {
+  // O_NONBLOCK: the open of a FIFO that someone put in a file's place must not wait for a writer.
+  UniqueFd fd(RetryOpenAt(dir_fd, path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  if (!fd) return Error::Sys("open", path);
+  struct stat st {};
+  if (fstat(fd.get(), &st) != 0) return Error::Sys("fstat", path);
+  if (S_ISDIR(st.st_mode)) return Error::Of(EISDIR, "read", path);
+  if (!S_ISREG(st.st_mode)) return Error::Of(EINVAL, "read", path);
+  return ReadToEnd(fd.get(), path, limit, false);
+}
+
+Result<std::string> ReadFile(const std::string& path, size_t limit) {
+  return ReadFileAt(AT_FDCWD, path, limit);
+}
+
+Result<std::string> RereadFd(int fd, const std::string& path, size_t limit) {
+  return ReadToEnd(fd, path, limit, true);
+}
+
+Status WriteAll(int fd, std::string_view data, const std::string& path) {
+  while (!data.empty()) {
+    ssize_t n = write(fd, data.data(), data.size());
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return Error::Sys("write", path);
+    }
+    data.remove_prefix(static_cast<size_t>(n));
+  }
+  return Ok();
+}
+
+Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode) {
+  // The pid makes the name this process's own; a left-over of a dead one with that pid is replaced.
+  std::string temporary = path + ".tmp." + std::to_string(getpid());
+  UniqueFd fd(RetryOpenAt(dir_fd, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  if (!fd) return Error::Sys("open", path);
+  Status written = WriteAll(fd.get(), data, path);
+  if (!written) {
+    unlinkat(dir_fd, temporary.c_str(), 0);
+    return written;
+  }
+  if (renameat(dir_fd, temporary.c_str(), dir_fd, path.c_str()) != 0) {
+    Error error = Error::Sys("rename", path);
+    unlinkat(dir_fd, temporary.c_str(), 0);
+    return error;
+  }
+  return Ok();
+}
+
+Status WriteOnceAt(int dir_fd, const std::string& path, std::string_view data) {
+  UniqueFd fd(RetryOpenAt(dir_fd, path.c_str(), O_WRONLY));
+  if (!fd) return Error::Sys("open", path);
+  ssize_t n = -1;
+  do {
+    n = write(fd.get(), data.data(), data.size());
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return Error::Sys("write", path);
+  if (static_cast<size_t>(n) != data.size()) return Error::Of(EIO, "write", path);
+  return Ok();
+}
+
+Status RemoveTreeAt(int dir_fd, const std::string& path) {
+  if (unlinkat(dir_fd, path.c_str(), 0) == 0 || errno == ENOENT) return Ok();
+  if (errno != EISDIR && errno != EPERM) return Error::Sys("unlink", path);
+  UniqueFd dir(RetryOpenAt(dir_fd, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  if (!dir) {
+    if (errno == ENOENT) return Ok();
+    return Error::Sys("open", path);
+  }
+  int scan_fd = RetryOpenAt(dir.get(), ".", O_RDONLY | O_DIRECTORY);
+  if (scan_fd < 0) return Error::Sys("open", path);
+  DIR* scan = fdopendir(scan_fd);
+  if (scan == nullptr) {
+    close(scan_fd);
+    return Error::Sys("fdopendir", path);
+  }
+  Status status = Ok();
+  while (dirent* entry = readdir(scan)) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    Status removed = RemoveTreeAt(dir.get(), entry->d_name);
+    if (!removed && status.ok()) status = std::move(removed);
+  }
+  closedir(scan);
+  if (!status) return status;
+  if (unlinkat(dir_fd, path.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+    return Error::Sys("rmdir", path);
+  }
+  return Ok();
+}
+
+std::string_view TrimEnd(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ' || text.back() == '\t')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+std::optional<uint64_t> ParseU64(std::string_view text) {
+  if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace lc

@@ -1,0 +1,78 @@
+// Who a pid is: its start time tells a process from a later one that got the same number.
+#include "core/process_identity.h"
+
+#include <sys/syscall.h>
+
+#include <charconv>
+#include <csignal>
+#include <string>
+
+#include "core/files.h"
+
+namespace lc {
+
+Result<ProcStat> ParseProcStat(std::string_view text) {
+  Error garbled = Error::Of(EINVAL, "parse", "stat");
+  size_t close = text.rfind(')');
+  if (close == std::string_view::npos || close + 2 >= text.size()) return garbled;
+  std::string_view rest = text.substr(close + 2);
+  ProcStat out;
+  // The state is field 3; the parent is field 4; the start time is field 22.
+  for (int field = 3; field <= 22; ++field) {
+    size_t space = rest.find(' ');
+    std::string_view word = TrimEnd(rest.substr(0, space));
+    if (word.empty()) return garbled;
+    if (field == 3) {
+      out.state = word[0];
+    } else if (field == 4) {
+      int parent = 0;
+      auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), parent);
+      if (error != std::errc() || end != word.data() + word.size()) return garbled;
+      out.parent = parent;
+    } else if (field == 22) {
+      auto start = ParseU64(word);
+      if (!start) return garbled;
+      out.start = *start;
+      return out;
+    }
+    if (space == std::string_view::npos) return garbled;
+    rest.remove_prefix(space + 1);
+  }
+  return garbled;
+}
+
+Result<ProcStat> ReadProcStat(pid_t pid) {
+  auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
+  if (!text) return text.error();
+  return ParseProcStat(*text);
+}
+
+bool IsAlive(pid_t pid, uint64_t start) {
+  if (pid <= 0) return false;
+  auto stat = ReadProcStat(pid);
+  return stat.ok() && stat->alive() && stat->start == start;
+}
+
+Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start) {
+  if (pid <= 0) return Error::Of(ESRCH, "pidfd_open");
+  UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd) return Error::Sys("pidfd_open");
+  auto stat = ReadProcStat(pid);
+  if (!stat || stat->start != start) return Error::Of(ESRCH, "pidfd_open");
+  return fd;
+}
+
+Status SignalProcess(pid_t pid, uint64_t start, int signal) {
+  auto fd = OpenPidfd(pid, start);
+  if (fd) {
+    if (syscall(SYS_pidfd_send_signal, fd->get(), signal, nullptr, 0) == 0) return Ok();
+    return Error::Sys("pidfd_send_signal");
+  }
+  if (fd.error().err != ENOSYS) return fd.error();
+  auto stat = ReadProcStat(pid);
+  if (!stat || stat->start != start) return Error::Of(ESRCH, "kill");
+  if (kill(pid, signal) == 0) return Ok();
+  return Error::Sys("kill");
+}
+
+}  // namespace lc

@@ -1,0 +1,36 @@
+// Who a pid is: its start time tells a process from a later one that got the same number.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/result.h"
+#include "core/unique_fd.h"
+
+namespace lc {
+
+struct ProcStat {
+  char state = '?';     // proc(5): R S D Z T t X ...
+  pid_t parent = 0;
+  uint64_t start = 0;   // field 22, clock ticks since boot
+  bool alive() const { return state != 'Z' && state != 'X' && state != 'x'; }
+};
+
+// Parses /proc/<pid>/stat. The command in field 2 may hold spaces and parentheses.
+Result<ProcStat> ParseProcStat(std::string_view text);
+Result<ProcStat> ReadProcStat(pid_t pid);
+
+// True while that very process runs; a zombie no longer does.
+bool IsAlive(pid_t pid, uint64_t start);
+
+// pidfd first, then the start time: between the two the pid cannot have become another's.
+// ESRCH when it is gone or is another process. ENOSYS before Linux 5.3.
+Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start);
+
+// Signals exactly that process. ESRCH when it is gone. Before Linux 5.3 (no pidfd_open) a start time
+// check precedes a plain kill(2).
+Status SignalProcess(pid_t pid, uint64_t start, int signal);
+
+}  // namespace lc
