@@ -1,0 +1,150 @@
+// Frames with descriptors over a Unix stream socket: what the addon and the shim speak.
+#include "core/frame_socket.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstring>
+
+namespace lc {
+namespace {
+
+constexpr size_t kHeader = 8;
+
+}  // namespace
+
+FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
+  char chunk[16384];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 64)];
+  for (;;) {
+    iovec data{chunk, sizeof(chunk)};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    ssize_t n = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) return Parse(out);
+      return State::kClosed;
+    }
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+        in_fds_.emplace_back(fd);
+      }
+    }
+    // Descriptors that were cut off (out of descriptors, or more than allowed) would shift all later ones.
+    if ((message.msg_flags & MSG_CTRUNC) != 0) return State::kGarbled;
+    if (n == 0) return Parse(out) == State::kGarbled ? State::kGarbled : State::kClosed;
+    in_.append(chunk, static_cast<size_t>(n));
+    // Parsed as it comes, so that the bounds hold before a hostile peer has filled the memory.
+    State state = Parse(out);
+    if (state != State::kOpen) return state;
+    if (static_cast<size_t>(n) < sizeof(chunk)) return state;
+  }
+}
+
+FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
+  size_t at = 0;
+  while (in_.size() - at >= kHeader) {
+    uint32_t length = 0;
+    uint32_t count = 0;
+    memcpy(&length, in_.data() + at, 4);
+    memcpy(&count, in_.data() + at + 4, 4);
+    if (length > kMaxPayload || count > kMaxFds) return State::kGarbled;
+    if (in_.size() - at - kHeader < length) break;
+    // They travelled with the frame's first byte, so by now they are here, or were never sent.
+    if (in_fds_.size() < count) return State::kGarbled;
+    Frame frame;
+    frame.payload.assign(in_, at + kHeader, length);
+    for (uint32_t i = 0; i < count; ++i) {
+      frame.fds.push_back(std::move(in_fds_.front()));
+      in_fds_.pop_front();
+    }
+    out->push_back(std::move(frame));
+    at += kHeader + length;
+  }
+  in_.erase(0, at);
+  if (in_.empty() && in_.capacity() > 65536) in_.shrink_to_fit();
+  // More than the frames under way can claim: never asked for.
+  if (in_fds_.size() > static_cast<size_t>(kMaxFds) * 4) return State::kGarbled;
+  return State::kOpen;
+}
+
+Result<size_t> FrameSocket::Push(std::string_view bytes, const std::vector<int>& fds) {
+  iovec data{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxFds)] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * fds.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+    memcpy(CMSG_DATA(header), fds.data(), sizeof(int) * fds.size());
+  }
+  for (;;) {
+    ssize_t n = sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) return static_cast<size_t>(n);
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) return size_t{0};
+    return Error::Sys("sendmsg");
+  }
+}
+
+Status FrameSocket::Send(std::string_view payload, const std::vector<int>& fds) {
+  if (payload.size() > kMaxPayload || fds.size() > kMaxFds) return Error::Of(EMSGSIZE, "sendmsg");
+  uint32_t header[2] = {static_cast<uint32_t>(payload.size()), static_cast<uint32_t>(fds.size())};
+  std::string bytes;
+  bytes.reserve(kHeader + payload.size());
+  bytes.append(reinterpret_cast<const char*>(header), kHeader);
+  bytes.append(payload);
+  size_t sent = 0;
+  if (backlog_.empty()) {
+    auto pushed = Push(bytes, fds);
+    if (!pushed) return pushed.error();
+    sent = *pushed;
+    if (sent == bytes.size()) return Ok();
+  }
+  if (backlog_bytes_ + bytes.size() > kMaxBacklog) return Error::Of(ENOBUFS, "sendmsg");
+  Outgoing rest;
+  if (sent == 0) {
+    for (int fd : fds) {
+      rest.fds.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+      if (!rest.fds.back()) return Error::Sys("fcntl");
+    }
+  }
+  backlog_bytes_ += bytes.size();
+  rest.bytes = std::move(bytes);
+  rest.sent = sent;
+  backlog_.push_back(std::move(rest));
+  return Ok();
+}
+
+Status FrameSocket::Flush() {
+  while (!backlog_.empty()) {
+    Outgoing& next = backlog_.front();
+    std::vector<int> fds;
+    for (const UniqueFd& fd : next.fds) fds.push_back(fd.get());
+    auto pushed = Push(std::string_view(next.bytes).substr(next.sent), fds);
+    if (!pushed) return pushed.error();
+    if (*pushed == 0) return Ok();
+    next.fds.clear();
+    next.sent += *pushed;
+    if (next.sent < next.bytes.size()) return Ok();
+    backlog_bytes_ -= next.bytes.size();
+    backlog_.pop_front();
+  }
+  return Ok();
+}
+
+}  // namespace lc

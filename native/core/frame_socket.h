@@ -1,0 +1,62 @@
+// Frames with descriptors over a Unix stream socket: what the addon and the shim speak.
+//
+// A frame is a 4-byte length and a 4-byte descriptor count (host order, both ends are on one machine), then
+// the payload. Descriptors travel with the frame's first byte. Both are bounded, whoever the peer is.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "core/unique_fd.h"
+
+namespace lc {
+
+struct Frame {
+  std::string payload;
+  std::vector<UniqueFd> fds;
+};
+
+class FrameSocket {
+ public:
+  static constexpr uint32_t kMaxPayload = 16U << 20U;
+  static constexpr uint32_t kMaxFds = 8;
+  // A peer that does not read for this long is let go rather than held in memory.
+  static constexpr size_t kMaxBacklog = 32U << 20U;
+
+  enum class State { kOpen, kClosed, kGarbled };
+
+  explicit FrameSocket(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  int fd() const { return fd_.get(); }
+
+  // Reads what is there without waiting.
+  State Read(std::vector<Frame>* out);
+
+  // Sends at once what the socket takes and keeps the rest for Flush(). Descriptors are duplicated where
+  // they must wait, so the caller may close its own. An error means that the connection is of no more use.
+  Status Send(std::string_view payload, const std::vector<int>& fds = {});
+  Status Flush();
+  bool wants_flush() const { return !backlog_.empty(); }
+
+ private:
+  struct Outgoing {
+    std::string bytes;
+    size_t sent = 0;
+    std::vector<UniqueFd> fds;
+  };
+
+  Result<size_t> Push(std::string_view bytes, const std::vector<int>& fds);
+  State Parse(std::vector<Frame>* out);
+
+  UniqueFd fd_;
+  std::string in_;
+  std::deque<UniqueFd> in_fds_;
+  std::deque<Outgoing> backlog_;
+  size_t backlog_bytes_ = 0;
+};
+
+}  // namespace lc

@@ -1,0 +1,70 @@
+// RapidJSON as it is used here: iterative (hostile nesting cannot exhaust the stack), lengths checked.
+#pragma once
+
+#define RAPIDJSON_HAS_STDSTRING 1
+// Parse errors are answers here; an assertion would end the shim. Look-ups are checked before use.
+#include <rapidjson/document.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+
+namespace lc {
+
+using JsonDocument = rapidjson::Document;
+using JsonValue = rapidjson::Value;
+using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
+
+inline bool ParseJson(std::string_view text, JsonDocument* out) {
+  out->Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(), text.size());
+  return !out->HasParseError();
+}
+
+// The member, or null where it is missing, null, or the value is no object.
+inline const JsonValue* Member(const JsonValue& value, const char* name) {
+  if (!value.IsObject()) return nullptr;
+  auto it = value.FindMember(name);
+  if (it == value.MemberEnd() || it->value.IsNull()) return nullptr;
+  return &it->value;
+}
+
+inline std::optional<std::string> StringMember(const JsonValue& value, const char* name) {
+  const JsonValue* member = Member(value, name);
+  if (member == nullptr || !member->IsString()) return std::nullopt;
+  return std::string(member->GetString(), member->GetStringLength());
+}
+
+inline std::optional<bool> BoolMember(const JsonValue& value, const char* name) {
+  const JsonValue* member = Member(value, name);
+  if (member == nullptr || !member->IsBool()) return std::nullopt;
+  return member->GetBool();
+}
+
+inline std::optional<int64_t> IntMember(const JsonValue& value, const char* name) {
+  const JsonValue* member = Member(value, name);
+  if (member == nullptr || !member->IsInt64()) return std::nullopt;
+  return member->GetInt64();
+}
+
+inline std::optional<uint64_t> UintMember(const JsonValue& value, const char* name) {
+  const JsonValue* member = Member(value, name);
+  if (member == nullptr || !member->IsUint64()) return std::nullopt;
+  return member->GetUint64();
+}
+
+inline std::vector<std::string> StringsMember(const JsonValue& value, const char* name) {
+  std::vector<std::string> out;
+  const JsonValue* member = Member(value, name);
+  if (member == nullptr || !member->IsArray()) return out;
+  for (const JsonValue& item : member->GetArray()) {
+    if (item.IsString()) out.emplace_back(item.GetString(), item.GetStringLength());
+  }
+  return out;
+}
+
+}  // namespace lc

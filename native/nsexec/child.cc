@@ -1,0 +1,400 @@
+// The far side of an exec: runs between fork and execve, by system calls alone. The order of the steps is
+// that of runc's last stage; why each stands where it does is said beside it.
+#include "nsexec/child.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/keyctl.h>
+#include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+namespace lc::nsexec {
+namespace {
+
+// The channel to the parent is moved here, the first number after stdio, so that one close_range(2) closes the rest.
+constexpr int kChannel = 3;
+constexpr size_t kMaxPasswdBytes = 16U << 20U;
+
+enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
+
+[[noreturn]] void Fail(int channel, const char* call, int err, OnPath on_path = kNoPath) {
+  ChildReport report;
+  report.kind = ChildReport::kFailed;
+  report.err = err;
+  report.on_path = on_path;
+  strncpy(report.call, call, sizeof(report.call) - 1);
+  send(channel, &report, sizeof(report), MSG_NOSIGNAL);
+  _exit(127);
+}
+
+void Check(int channel, bool good, const char* call, OnPath on_path = kNoPath) {
+  if (!good) Fail(channel, call, errno, on_path);
+}
+
+void ResetSignals() {
+  // Node ignores SIGPIPE and the shim blocks what it reads by signalfd: none of it may reach the program.
+  // Raw, so that real-time signals that libc keeps for itself are reset too.
+  struct {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    unsigned long mask;
+  } action{};
+  for (int signal = 1; signal <= 64; ++signal) {
+    if (signal != SIGKILL && signal != SIGSTOP) syscall(SYS_rt_sigaction, signal, &action, nullptr, 8);
+  }
+}
+
+void UnblockSignals() {
+  uint64_t none = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
+}
+
+void JoinCgroups(const Plan& plan, int channel) {
+  for (int fd : plan.cgroup_procs) {
+    ssize_t n = -1;
+    // A freshly made cpuset or one under memory pressure answers EINVAL for a moment (runc retries too).
+    for (int attempt = 0; attempt < 5; ++attempt) {
+      n = pwrite(fd, "0", 1, 0);
+      if (n == 1 || errno != EINVAL) break;
+      timespec pause{0, 30'000'000};
+      syscall(SYS_nanosleep, &pause, nullptr);
+    }
+    Check(channel, n == 1, "write cgroup.procs");
+  }
+}
+
+void SetOomScore(int score, int channel) {
+  // Still in the host's mount namespace: this /proc is the real one.
+  char text[16];
+  int length = snprintf(text, sizeof(text), "%d", score);
+  int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  Check(channel, fd >= 0, "open oom_score_adj");
+  char current[16] = {};
+  ssize_t n = read(fd, current, sizeof(current) - 1);
+  bool same = n == length + 1 && strncmp(current, text, static_cast<size_t>(length)) == 0;
+  // Lowering asks for CAP_SYS_RESOURCE, writing the same value again does not need to.
+  Check(channel, same || write(fd, text, static_cast<size_t>(length)) == length, "write oom_score_adj");
+  close(fd);
+}
+
+void JoinNamespaces(const Plan& plan, int channel) {
+  int wanted = plan.namespaces & ~CLONE_NEWPID;  // the parent's fork took care of the pid namespace
+  if (wanted == 0) return;
+  // One call: the kernel sorts out that the user namespace owns the others.
+  if (plan.init_pidfd >= 0 && setns(plan.init_pidfd, wanted) == 0) return;
+  Check(channel, plan.init_pidfd < 0 || errno == EINVAL, "setns");
+  // Before Linux 5.8 a pidfd is EINVAL. All paths are opened first, while /proc is the host's.
+  struct Namespace {
+    int flag;
+    const char* name;
+  };
+  constexpr int kCount = 7;
+  constexpr Namespace kOrder[kCount] = {{CLONE_NEWIPC, "ipc"}, {CLONE_NEWUTS, "uts"},
+                                        {CLONE_NEWNET, "net"}, {CLONE_NEWCGROUP, "cgroup"},
+                                        {CLONE_NEWTIME, "time"}, {CLONE_NEWNS, "mnt"},
+                                        {CLONE_NEWUSER, "user"}};
+  int fds[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    fds[i] = -1;
+    if ((wanted & kOrder[i].flag) == 0) continue;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/ns/%s", plan.init_pid, kOrder[i].name);
+    fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+    Check(channel, fds[i] >= 0, "open namespace");
+  }
+  for (int i = 0; i < kCount; ++i) {
+    if (fds[i] >= 0) Check(channel, setns(fds[i], kOrder[i].flag) == 0, "setns");
+  }
+}
+
+void SendTerminal(int channel, int master) {
+  ChildReport report;
+  report.kind = ChildReport::kTerminal;
+  iovec data{&report, sizeof(report)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &master, sizeof(int));
+  Check(channel, sendmsg(channel, &message, MSG_NOSIGNAL) >= 0, "sendmsg");
+}
+
+void OpenTerminal(const Plan& plan, int channel) {
+  int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  Check(channel, master >= 0, "open /dev/ptmx");
+  // The container may have put anything at that path: only the kernel's own multiplexer (5:2) will do, and
+  // the other end is asked of it, never looked up by name (CVE-2025-52565).
+  struct stat st {};
+  Check(channel, fstat(master, &st) == 0, "fstat /dev/ptmx");
+  if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2)) Fail(channel, "open /dev/ptmx", ENODEV);
+  int unlock = 0;
+  Check(channel, ioctl(master, TIOCSPTLCK, &unlock) == 0, "TIOCSPTLCK");
+  int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+  Check(channel, slave >= 0, "TIOCGPTPEER");
+  if (plan.rows != 0 || plan.columns != 0) {
+    winsize size{};
+    size.ws_row = plan.rows;
+    size.ws_col = plan.columns;
+    Check(channel, ioctl(master, TIOCSWINSZ, &size) == 0, "TIOCSWINSZ");
+  }
+  SendTerminal(channel, master);
+  close(master);
+  for (int i = 0; i < 3; ++i) Check(channel, dup2(slave, i) == i, "dup2");
+  if (slave > 2) close(slave);
+  Check(channel, ioctl(0, TIOCSCTTY, 0) == 0, "TIOCSCTTY");
+}
+
+// Moves what stays above the standard numbers first, so that no dup2 runs over a source.
+int PlaceDescriptors(const Plan& plan, int channel) {
+  int sources[3];
+  for (int i = 0; i < 3; ++i) {
+    sources[i] = -1;
+    if (plan.terminal) continue;
+    sources[i] = fcntl(plan.stdio[i], F_DUPFD_CLOEXEC, 10);
+    Check(channel, sources[i] >= 0, "fcntl");
+  }
+  if (channel != kChannel) {
+    Check(channel, dup3(channel, kChannel, O_CLOEXEC) == kChannel, "dup3");
+  }
+  channel = kChannel;
+  for (int i = 0; i < 3 && !plan.terminal; ++i) {
+    Check(channel, dup2(sources[i], i) == i, "dup2");
+  }
+  return channel;
+}
+
+void CloseAbove(int channel) {
+  if (syscall(SYS_close_range, channel + 1, ~0U, 0) == 0) return;
+  // Before Linux 5.9.
+  rlimit limit{};
+  int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < 1048576 ? static_cast<int>(limit.rlim_max)
+                                                                                : 1048576;
+  for (int fd = channel + 1; fd < last; ++fd) close(fd);
+}
+
+void OwnStdio(const Plan& plan, int channel) {
+  struct stat null_device {};
+  bool null_known = stat("/dev/null", &null_device) == 0;
+  for (int fd = 0; fd < 3; ++fd) {
+    struct stat st {};
+    Check(channel, fstat(fd, &st) == 0, "fstat stdio");
+    if (st.st_uid == plan.uid) continue;
+    if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) continue;
+    if (null_known && st.st_rdev != 0 && st.st_rdev == null_device.st_rdev) continue;
+    // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
+    if (fchown(fd, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS && errno != EINVAL) {
+      Fail(channel, "fchown stdio", errno);
+    }
+  }
+}
+
+// The home directory of `uid` from the container's /etc/passwd; "/" where there is none to be found. A FIFO
+// or a huge file in its place must not hold anyone up (CVE-2026-47262).
+void FindHome(uid_t uid, char* out, size_t size) {
+  snprintf(out, size, "HOME=/");
+  int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return;
+  struct stat st {};
+  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    close(fd);
+    return;
+  }
+  char line[4096];
+  size_t length = 0;
+  bool skipping = false;
+  size_t total = 0;
+  char chunk[4096];
+  bool found = false;
+  ssize_t n = 0;
+  while (!found && total < kMaxPasswdBytes && (n = read(fd, chunk, sizeof(chunk))) > 0) {
+    total += static_cast<size_t>(n);
+    for (ssize_t i = 0; i <= n && !found; ++i) {
+      if (i == n) break;
+      char c = chunk[i];
+      if (c != '\n') {
+        if (length + 1 < sizeof(line)) {
+          line[length++] = c;
+        } else {
+          skipping = true;
+        }
+        continue;
+      }
+      line[length] = '\0';
+      length = 0;
+      bool usable = !skipping;
+      skipping = false;
+      if (!usable) continue;
+      // name:password:uid:gid:gecos:home:shell
+      char* fields[7] = {};
+      size_t count = 0;
+      char* at = line;
+      while (count < 7) {
+        fields[count++] = at;
+        char* colon = strchr(at, ':');
+        if (colon == nullptr) break;
+        *colon = '\0';
+        at = colon + 1;
+      }
+      if (count < 6) continue;
+      char wanted[16];
+      snprintf(wanted, sizeof(wanted), "%u", uid);
+      if (strcmp(fields[2], wanted) == 0) {
+        if (fields[5][0] != '\0') snprintf(out, size, "HOME=%s", fields[5]);
+        found = true;
+      }
+    }
+  }
+  close(fd);
+}
+
+void SetLimits(const Plan& plan, int channel) {
+  for (const Limit& limit : plan.limits) {
+    rlimit64 value{limit.soft, limit.hard};
+    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
+  }
+}
+
+void DropBounding(const Plan& plan, int channel) {
+  for (unsigned capability = 0; capability < 64; ++capability) {
+    if ((plan.bounding >> capability & 1U) != 0) continue;
+    int held = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+    if (held < 0) break;  // past the last one this kernel knows
+    if (held == 1) Check(channel, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
+  }
+}
+
+void SetCapabilities(const Plan& plan, int channel) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2];
+  for (int half = 0; half < 2; ++half) {
+    unsigned shift = half == 0 ? 0 : 32;
+    data[half].effective = static_cast<uint32_t>(plan.effective >> shift);
+    data[half].permitted = static_cast<uint32_t>(plan.permitted >> shift);
+    data[half].inheritable = static_cast<uint32_t>(plan.inheritable >> shift);
+  }
+  Check(channel, syscall(SYS_capset, &header, data) == 0, "capset");
+  Check(channel, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "PR_CAP_AMBIENT");
+  for (unsigned capability = 0; capability < 64; ++capability) {
+    if ((plan.ambient >> capability & 1U) == 0) continue;
+    // Not in both permitted and inheritable: the kernel refuses, runc warns and goes on without it.
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+  }
+}
+
+// A working directory outside of the root is an open door to the host (CVE-2024-21626): getcwd(2) then
+// answers with "(unreachable)".
+void VerifyDirectory(int channel) {
+  char path[4097];
+  long n = syscall(SYS_getcwd, path, sizeof(path));
+  Check(channel, n > 0, "getcwd", kOnCwd);
+  if (path[0] != '/') Fail(channel, "getcwd", EXDEV, kOnCwd);
+}
+
+void BecomeUser(const Plan& plan, int channel) {
+  // First as root, for a directory that only root may enter; on EPERM again as the user.
+  int entered = chdir(plan.cwd.c_str());
+  if (entered != 0 && errno != EPERM && errno != EACCES) Fail(channel, "chdir", errno, kOnCwd);
+  DropBounding(plan, channel);  // asks for CAP_SETPCAP, so before the user changes
+  Check(channel, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
+  OwnStdio(plan, channel);
+  // Groups, then gid, then uid: the last one takes away the right to do the others.
+  Check(channel, syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
+                     (errno == EPERM && plan.groups.empty()),
+        "setgroups");
+  Check(channel, syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid) == 0, "setresgid");
+  Check(channel, syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid) == 0, "setresuid");
+  if (entered != 0) Check(channel, chdir(plan.cwd.c_str()) == 0, "chdir", kOnCwd);
+  VerifyDirectory(channel);
+  Check(channel, prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
+  SetCapabilities(plan, channel);
+}
+
+void AwaitRelease(int channel) {
+  char go = 0;
+  ssize_t n = -1;
+  do {
+    n = recv(channel, &go, 1, 0);
+  } while (n < 0 && errno == EINTR);
+  // The parent is gone, or has thought better of it: nobody would know of this process.
+  if (n != 1) _exit(127);
+}
+
+[[noreturn]] void Execute(ChildMemory* memory, int channel) {
+  int err = ENOENT;
+  for (const std::string& path : memory->candidates) {
+    execve(path.c_str(), memory->argv.data(), memory->envp.data());
+    if (errno == EACCES) err = EACCES;
+    if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) Fail(channel, "execve", errno, kOnArgs);
+  }
+  Fail(channel, "execve", err, kOnArgs);
+}
+
+}  // namespace
+
+[[noreturn]] void RunChild(const Plan& plan, ChildMemory* memory, int channel) {
+  ResetSignals();
+  Check(channel, syscall(SYS_setsid) >= 0, "setsid");
+  if (plan.affinity) {
+    Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*plan.affinity) == 0, "sched_setaffinity");
+  }
+  if (!memory->in_cgroup) JoinCgroups(plan, channel);
+  if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, channel);
+  bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
+  // In a user namespace hard limits can no longer be raised, so before it is joined; RLIMIT_NOFILE may
+  // then be too low for what follows only below a dozen, which no program would start with either.
+  if (user_namespace) SetLimits(plan, channel);
+  JoinNamespaces(plan, channel);
+  if (user_namespace) {
+    Check(channel, syscall(SYS_setresgid, 0, 0, 0) == 0, "setresgid");
+    Check(channel, syscall(SYS_setresuid, 0, 0, 0) == 0, "setresuid");
+  }
+  if (!plan.session_keyring.empty()) {
+    long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.session_keyring.c_str());
+    Check(channel, ring >= 0 || errno == ENOSYS, "keyctl");
+  }
+  if (memory->needs_home) {
+    FindHome(plan.uid, memory->home, sizeof(memory->home));
+    memory->envp[memory->envp.size() - 2] = memory->home;
+  }
+  channel = PlaceDescriptors(plan, channel);
+  if (plan.terminal) OpenTerminal(plan, channel);
+  if (plan.no_new_privileges) Check(channel, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+  umask(plan.umask);
+  if (plan.scheduler) {
+    Check(channel, syscall(SYS_sched_setattr, 0, &*plan.scheduler, 0) == 0, "sched_setattr");
+  }
+  if (plan.io_priority) {
+    constexpr int kWhoProcess = 1;
+    Check(channel, syscall(SYS_ioprio_set, kWhoProcess, 0, *plan.io_priority) == 0, "ioprio_set");
+  }
+  if (plan.personality) Check(channel, personality(*plan.personality) >= 0, "personality");
+  if (!user_namespace) SetLimits(plan, channel);
+  BecomeUser(plan, channel);
+  CloseAbove(channel);
+  UnblockSignals();
+  AwaitRelease(channel);
+  Execute(memory, channel);
+}
+
+}  // namespace lc::nsexec

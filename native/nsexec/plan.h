@@ -1,0 +1,82 @@
+// Everything a process needs to start inside a container, prepared before the fork: the child allocates nothing.
+#pragma once
+
+#include <sched.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lc::nsexec {
+
+struct Limit {
+  int resource = 0;  // RLIMIT_*
+  uint64_t soft = 0;
+  uint64_t hard = 0;
+};
+
+// struct sched_attr of sched_setattr(2), first published layout.
+struct SchedAttr {
+  uint32_t size = 48;
+  uint32_t policy = 0;
+  uint64_t flags = 0;
+  int32_t nice = 0;
+  uint32_t priority = 0;
+  uint64_t runtime = 0;
+  uint64_t deadline = 0;
+  uint64_t period = 0;
+};
+
+struct Plan {
+  // What to run.
+  std::vector<std::string> args;
+  std::vector<std::string> env;
+  std::string cwd = "/";
+  bool terminal = false;
+  uint16_t rows = 0;
+  uint16_t columns = 0;
+  int stdio[3] = {-1, -1, -1};  // ignored with `terminal`
+
+  // Where: namespaces of the container's init by its pidfd, or one by one where the kernel lacks that
+  // (setns with a pidfd: Linux 5.8). `namespaces` holds CLONE_NEW* bits, CLONE_NEWPID among them.
+  int init_pidfd = -1;
+  pid_t init_pid = 0;
+  int namespaces = 0;
+  int pid_namespace_fd = -1;      // of the container, when it has its own
+  int own_pid_namespace_fd = -1;  // to come back to
+  std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
+  int cgroup_fd = -1;             // v2: directory for CLONE_INTO_CGROUP (Linux 5.7); else -1
+
+  // As whom and how confined.
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::vector<gid_t> groups;
+  mode_t umask = 022;
+  uint64_t bounding = 0;
+  uint64_t effective = 0;
+  uint64_t inheritable = 0;
+  uint64_t permitted = 0;
+  uint64_t ambient = 0;
+  bool no_new_privileges = false;
+  std::vector<Limit> limits;
+  std::optional<int> oom_score_adj;
+  std::optional<uint32_t> personality;
+  std::optional<int> io_priority;
+  std::optional<SchedAttr> scheduler;
+  std::optional<cpu_set_t> affinity;
+  std::string session_keyring;  // empty: the keyring is left alone
+};
+
+// Sent by the child on its channel. A message of this kind, or the end of file that execve(2) makes by
+// closing the channel, is the outcome.
+struct ChildReport {
+  enum Kind : uint32_t { kTerminal = 1, kFailed = 2 };
+  uint32_t kind = 0;
+  int32_t err = 0;
+  char call[32] = {};
+  uint32_t on_path = 0;  // 1: the error is about args[0]; 2: about cwd
+};
+
+}  // namespace lc::nsexec

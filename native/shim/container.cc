@@ -1,0 +1,301 @@
+// The one container of this shim: the registry of its processes, what ends, and the small verbs.
+#include "shim/container.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "core/files.h"
+#include "core/process_identity.h"
+#include "shim/operations.h"
+#include "shim/pidfd_exit.h"
+
+namespace lc::shim {
+
+Container::Container(EventLoop& loop, Clients& clients, Settings settings)
+    : loop_(loop), clients_(clients), settings_(std::move(settings)) {}
+
+Container::~Container() = default;
+
+void Container::ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log) {
+  clients_.Send(asker.client, Message().Add("seq", asker.seq).AddError(error, runtime_log).Done());
+}
+
+void Container::ReplyDone(const Asker& asker) {
+  clients_.Send(asker.client, Message().Add("seq", asker.seq).Begin("result").End().Done());
+}
+
+std::shared_ptr<Process> Container::Find(const std::string& id) const {
+  auto it = processes_.find(id);
+  return it == processes_.end() ? nullptr : it->second;
+}
+
+bool Container::InitRuns() const {
+  auto init = Find("init");
+  return init != nullptr && init->pid > 0 && !init->exit;
+}
+
+std::string Container::Hello() const {
+  Message message;
+  message.Add("event", "hello").Add("pid", static_cast<int64_t>(getpid())).BeginArray("processes");
+  for (const auto& [id, process] : processes_) {
+    if (!process->started && !process->exit) continue;
+    message.BeginItem()
+        .Add("id", id)
+        .Add("pid", static_cast<int64_t>(process->pid))
+        .Add("starttime", process->start);
+    if (process->exit) {
+      message.Begin("exit");
+      AddExit(&message, *process->exit);
+      message.End();
+    }
+    message.End();
+  }
+  return message.EndArray().Done();
+}
+
+void Container::LoadProcesses() {
+  DIR* scan = opendir(".");
+  if (scan == nullptr) return;
+  while (dirent* entry = readdir(scan)) {
+    std::string id = entry->d_name;
+    auto pid_text = ReadFile(id + "/pid", 64);
+    if (!pid_text) continue;
+    auto pid = ParseU64(TrimEnd(*pid_text));
+    auto start_text = ReadFile(id + "/starttime", 64);
+    auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
+    auto process = std::make_shared<Process>();
+    process->id = id;
+    process->pid = pid ? static_cast<pid_t>(*pid) : 0;
+    process->start = start.value_or(0);
+    process->started = true;
+    process->exit = ReadExit(id);
+    processes_[id] = process;
+    if (!process->exit) Adopt(process);
+  }
+  closedir(scan);
+}
+
+// Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
+void Container::Adopt(const std::shared_ptr<Process>& process) {
+  auto pidfd = OpenPidfd(process->pid, process->start);
+  if (!pidfd) {
+    ProcessEnded(process, ExitRecord::Unknown());
+    return;
+  }
+  process->adopted = std::move(*pidfd);
+  (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
+    auto status = ExitStatusOf(process->adopted.get());
+    loop_.Unwatch(process->adopted.get());
+    process->adopted.Reset();
+    ProcessEnded(process, status ? ExitRecord::FromWait(*status) : ExitRecord::Unknown());
+  });
+}
+
+Status Container::WriteIdentity(const Process& process) {
+  auto pid = WriteWholeAt(AT_FDCWD, process.id + "/pid", std::to_string(process.pid));
+  if (!pid) return pid;
+  return WriteWholeAt(AT_FDCWD, process.id + "/starttime", std::to_string(process.start));
+}
+
+Status Container::EnsureTarget() {
+  if (target_) return Ok();
+  auto init = Find("init");
+  auto target = Target::Open(settings_, init->pid, init->start);
+  if (!target) return target.error();
+  target_ = std::move(*target);
+  oom_kills_ = target_->OomKills();
+  return Ok();
+}
+
+void Container::OnChildSignal() {
+  for (;;) {
+    siginfo_t info{};
+    // Left waitable for a moment: while it is, its pid is nobody else's.
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) break;
+    int status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
+    bool handled = ExecEnded(info.si_pid, status);
+    int ignored = 0;
+    waitpid(info.si_pid, &ignored, 0);
+    if (!handled) Reap(info.si_pid, status);
+  }
+  LeaveIfIdle();
+}
+
+void Container::Reap(pid_t pid, int status) {
+  auto run = runs_.find(pid);
+  if (run != runs_.end()) {
+    RunInFlight ended = std::move(run->second);
+    runs_.erase(run);
+    last_run_ = std::move(ended.run);
+    ended.done(status);
+    return;
+  }
+  auto known = by_pid_.find(pid);
+  if (known != by_pid_.end()) {
+    auto process = known->second;
+    by_pid_.erase(known);
+    ProcessEnded(process, ExitRecord::FromWait(status));
+    return;
+  }
+  if (start_) orphans_[pid] = status;
+}
+
+void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {
+  if (exit.signal == SIGKILL && target_) {
+    // Only the OOM killer's own counter tells its SIGKILL from anyone else's.
+    uint64_t kills = target_->OomKills();
+    exit.oom_killed = kills > oom_kills_;
+    if (exit.oom_killed) ++oom_kills_;
+  }
+  process->exit = exit;
+  uint64_t terminal_bytes = process->stdio ? process->stdio->ProcessExited() : 0;
+  // Whole on disk before anyone is told. When the disk is full the clients still hear the truth.
+  if (!deleting_) (void)WriteExit(process->id, exit);
+  Message message;
+  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", terminal_bytes).Begin("exit");
+  AddExit(&message, exit);
+  clients_.Broadcast(message.End().Done());
+  if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
+}
+
+void Container::LeaveIfIdle() {
+  if (finished_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() || clients_.count() > 0) return;
+  for (const auto& [id, process] : processes_) {
+    if (!process->exit) return;
+    if (process->stdio && !process->stdio->idle()) {
+      // A terminal's last words still have a reader; looked at again when that copying ends.
+      loop_.After(50, [this] { LeaveIfIdle(); });
+      return;
+    }
+  }
+  finished_ = true;
+  loop_.Stop();
+}
+
+void Container::ClientGone(ClientId client) {
+  if (start_ && start_->asker.client == client && start_->wait_created) {
+    // Whoever was to say "go on" is gone.
+    StartUndo(Error::Coded("ERR_SHIM_EXITED", "the program that asked for the start ended"));
+  }
+  if (settings_.ephemeral && client == owner_) Teardown();
+  loop_.Defer([this] { LeaveIfIdle(); });
+}
+
+Status Container::RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3],
+                             RunDone done) {
+  std::vector<std::string> words = settings_.runtime_args;
+  for (const char* word : {"--log", LogPath().c_str(), "--log-format", "json"}) words.emplace_back(word);
+  words.push_back(name);
+  words.insert(words.end(), args.begin(), args.end());
+  auto run = RuntimeRun::Start(settings_.runtime, words, name, LogPath(), fds);
+  if (!run) return run.error();
+  pid_t pid = run->pid;
+  runs_[pid] = RunInFlight{std::move(*run), std::move(done)};
+  return Ok();
+}
+
+void Container::Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds) {
+  // A frame is the request's JSON, then, after a NUL byte, whatever is to be stored as it stands.
+  size_t nul = payload.find('\0');
+  std::string_view head = std::string_view(payload).substr(0, nul);
+  std::string_view body = nul == std::string::npos ? std::string_view() : std::string_view(payload).substr(nul + 1);
+  JsonDocument request;
+  if (!ParseJson(head, &request) || !request.IsObject()) {
+    ReplyError({client, 0}, Error::Coded("ERR_INVALID_ARG_VALUE", "the request is no JSON object"));
+    return;
+  }
+  Asker asker{client, IntMember(request, "seq").value_or(0)};
+  std::string op = StringMember(request, "op").value_or("");
+  if (op == "own") {
+    owner_ = client;
+    ReplyDone(asker);
+  } else if (op == "start") {
+    Start(asker, request, body, std::move(fds));
+  } else if (op == "proceed") {
+    if (start_ && start_->asker.client == client) StartProceed();
+  } else if (op == "exec") {
+    Exec(asker, request, body, std::move(fds));
+  } else if (op == "cancel") {
+    Cancel(asker, IntMember(request, "target").value_or(-1));
+  } else if (op == "resize") {
+    Resize(asker, request);
+  } else if (op == "closeStdin") {
+    CloseStdin(asker, StringMember(request, "process").value_or(""));
+  } else if (op == "remove") {
+    Remove(asker, StringMember(request, "process").value_or(""));
+  } else if (op == "delete") {
+    Delete(asker, BoolMember(request, "force").value_or(false));
+  } else {
+    ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "unknown request: " + op));
+  }
+}
+
+void Container::Remove(const Asker& asker, const std::string& id) {
+  auto process = Find(id);
+  if (process == nullptr) {
+    ReplyError(asker, Error::Coded("ERR_PROCESS_NOT_FOUND", "no such process"));
+    return;
+  }
+  if (!process->exit) {
+    ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "the process still runs"));
+    return;
+  }
+  auto removed = RemoveTreeAt(AT_FDCWD, id);
+  if (!removed) {
+    ReplyError(asker, removed.error());
+    return;
+  }
+  processes_.erase(id);
+  ReplyDone(asker);
+}
+
+void Container::Resize(const Asker& asker, const JsonValue& request) {
+  auto process = Find(StringMember(request, "process").value_or(""));
+  if (process == nullptr || process->exit) {
+    ReplyError(asker, Error::Coded("ERR_PROCESS_EXITED", "the process has exited"));
+    return;
+  }
+  auto rows = UintMember(request, "rows").value_or(0);
+  auto columns = UintMember(request, "columns").value_or(0);
+  Status status = process->stdio
+                      ? process->stdio->Resize(static_cast<uint16_t>(rows), static_cast<uint16_t>(columns))
+                      : Error::Coded("ERR_NOT_A_TERMINAL", "this shim does not hold the process's terminal");
+  if (status) {
+    ReplyDone(asker);
+  } else {
+    ReplyError(asker, status.error());
+  }
+}
+
+void Container::CloseStdin(const Asker& asker, const std::string& id) {
+  auto process = Find(id);
+  if (process != nullptr && process->stdio && !process->exit) process->stdio->CloseStdin();
+  ReplyDone(asker);
+}
+
+// Undoes what a request of the same client has done so far, and answers both.
+void Container::Cancel(const Asker& asker, int64_t target) {
+  Asker original{asker.client, target};
+  Error aborted = Error::Coded("ABORTED", "aborted");
+  if (start_ && start_->asker == original) {
+    start_->cancels.push_back(asker);
+    StartUndo(std::move(aborted));
+    return;
+  }
+  auto exec = execs_.find(original);
+  if (exec != execs_.end()) {
+    exec->second->cancels.push_back(asker);
+    ExecUndo(exec->second, std::move(aborted));
+    return;
+  }
+  ReplyDone(asker);
+}
+
+}  // namespace lc::shim

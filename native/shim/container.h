@@ -1,0 +1,145 @@
+// The one container of this shim: its processes, and the verbs that clients ask for.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/json.h"
+#include "core/result.h"
+#include "core/unique_fd.h"
+#include "shim/event_loop.h"
+#include "shim/exit_record.h"
+#include "shim/runtime_run.h"
+#include "shim/settings.h"
+#include "shim/stdio.h"
+#include "shim/target.h"
+
+namespace lc::shim {
+
+using ClientId = uint64_t;
+
+// A request is known by who asked and the number they gave it.
+struct Asker {
+  ClientId client = 0;
+  int64_t seq = 0;
+  auto operator<=>(const Asker&) const = default;
+};
+
+// The way back to the clients.
+class Clients {
+ public:
+  virtual ~Clients() = default;
+  virtual void Send(ClientId client, const std::string& message) = 0;
+  virtual void Broadcast(const std::string& message) = 0;
+  virtual size_t count() const = 0;
+};
+
+struct Process {
+  std::string id;
+  pid_t pid = 0;
+  uint64_t start = 0;
+  bool started = false;  // the user's program runs, or ran
+  std::unique_ptr<ProcessStdio> stdio;
+  std::optional<ExitRecord> exit;
+  UniqueFd adopted;  // pidfd of one that is not this shim's child: an earlier shim's
+};
+
+class Container {
+ public:
+  Container(EventLoop& loop, Clients& clients, Settings settings);
+  ~Container();
+
+  // What an earlier shim left: exits that can no longer be known are written down as such.
+  void LoadProcesses();
+
+  std::string Hello() const;
+  void Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds);
+  void ClientGone(ClientId client);
+  void OnChildSignal();
+  bool finished() const { return finished_; }
+
+ private:
+  // container.cc
+  void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
+  void ReplyDone(const Asker& asker);
+  void Adopt(const std::shared_ptr<Process>& process);
+  void Reap(pid_t pid, int status);
+  void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
+  void LeaveIfIdle();
+  bool InitRuns() const;
+  std::shared_ptr<Process> Find(const std::string& id) const;
+  Status WriteIdentity(const Process& process);
+  void Remove(const Asker& asker, const std::string& id);
+  void Resize(const Asker& asker, const JsonValue& request);
+  void CloseStdin(const Asker& asker, const std::string& id);
+  void Cancel(const Asker& asker, int64_t target);
+  Status EnsureTarget();
+
+  // container_start.cc
+  struct StartOperation;
+  void Start(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
+  void StartOpenStdio();
+  void StartListenConsole();
+  void StartRunCreate();
+  void StartCreated(int status);
+  void StartProceed();
+  void StartRunStart();
+  void StartFinished(int status);
+  void StartUndo(Error error, std::string log = {});
+  void StartUndoDelete();
+  void StartUndoDone();
+
+  // container_exec.cc
+  struct ExecOperation;
+  void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
+  void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
+  void ExecFork(const std::shared_ptr<ExecOperation>& exec);
+  void ExecReport(const std::shared_ptr<ExecOperation>& exec);
+  void ExecStarted(const std::shared_ptr<ExecOperation>& exec);
+  void ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error);
+  void ExecFail(const std::shared_ptr<ExecOperation>& exec);
+  bool ExecEnded(pid_t pid, int status);
+
+  // container_delete.cc
+  void Delete(const Asker& asker, bool force);
+  void Teardown();
+  void DeleteKill();
+  void DeleteRunRuntime();
+  void DeleteDone(int status);
+  void DeleteFail(const Error& error, const std::string& log = {});
+
+  using RunDone = std::function<void(int status)>;
+  struct RunInFlight {
+    RuntimeRun run;
+    RunDone done;
+  };
+  // Starts the runtime with the container's global flags; `done` gets the wait(2) status.
+  Status RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3], RunDone done);
+  std::string LogPath() const { return settings_.directory + "/log.json"; }
+
+  EventLoop& loop_;
+  Clients& clients_;
+  Settings settings_;
+  std::map<std::string, std::shared_ptr<Process>> processes_;
+  std::unordered_map<pid_t, std::shared_ptr<Process>> by_pid_;
+  std::map<pid_t, RunInFlight> runs_;
+  std::optional<RuntimeRun> last_run_;
+  std::map<pid_t, int> orphans_;  // ended children that nobody knew yet, while a start is under way
+  std::unique_ptr<Target> target_;
+  uint64_t oom_kills_ = 0;
+  std::unique_ptr<StartOperation> start_;
+  std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
+  std::vector<Asker> deleters_;
+  bool deleting_ = false;
+  bool finished_ = false;
+  ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
+};
+
+}  // namespace lc::shim

@@ -1,0 +1,85 @@
+// A delete: the processes ended where that was asked for, the runtime's delete, then the state directory.
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "core/files.h"
+#include "core/process_identity.h"
+#include "shim/container.h"
+#include "shim/operations.h"
+
+namespace lc::shim {
+
+void Container::Delete(const Asker& asker, bool force) {
+  if (!force && (start_ || InitRuns())) {
+    return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "the container is not stopped"));
+  }
+  deleters_.push_back(asker);
+  Teardown();
+}
+
+void Container::Teardown() {
+  if (deleting_) return;
+  deleting_ = true;
+  if (!start_) return DeleteKill();
+  start_->after_undo.push_back([this] { DeleteKill(); });
+  StartUndo(Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container was deleted while it started"));
+}
+
+void Container::DeleteKill() {
+  if (!runs_.empty()) return;  // the runtime's delete is under way
+  if (target_) target_->Thaw();
+  bool left = false;
+  for (const auto& [id, process] : processes_) {
+    if (process->exit || process->pid == 0) continue;
+    // With a pid namespace init's end is the end of all; without one each is ended for itself.
+    (void)SignalProcess(process->pid, process->start, SIGKILL);
+    if (id == "init") left = true;
+  }
+  if (!left) DeleteRunRuntime();
+}
+
+void Container::DeleteRunRuntime() {
+  auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (!record && record.error().err == ENOENT) return DeleteDone(0);  // never created, or deleted by another hand
+  const int fds[3] = {-1, -1, -1};
+  auto timer = std::make_shared<EventLoop::TimerId>(0);
+  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int status) {
+    loop_.Cancel(*timer);
+    DeleteDone(status);
+  });
+  if (!run) return DeleteFail(run.error());
+  *timer = loop_.After(kDefaultTimeoutMs, [this] {
+    for (auto& [pid, flight] : runs_) flight.run.KillAll();
+  });
+}
+
+void Container::DeleteDone(int status) {
+  if (status != 0) {
+    std::string log = last_run_->Log();
+    return DeleteFail(last_run_->FailureOf(status, log), log);
+  }
+  // Out of sight in one step, so that nobody finds half a container; ':' is in no id.
+  std::string grave = "../:" + settings_.id + "." + std::to_string(getpid());
+  std::string here = "../" + settings_.id;
+  if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
+    return DeleteFail(Error::Sys("rename", settings_.directory));
+  }
+  auto removed = RemoveTreeAt(AT_FDCWD, grave);
+  if (!removed) return DeleteFail(removed.error());
+  for (const Asker& asker : deleters_) ReplyDone(asker);
+  clients_.Broadcast(Message().Add("event", "deleted").Done());
+  finished_ = true;
+  loop_.Stop();
+}
+
+void Container::DeleteFail(const Error& error, const std::string& log) {
+  deleting_ = false;
+  for (const Asker& asker : deleters_) ReplyError(asker, error, log);
+  deleters_.clear();
+  loop_.Defer([this] { LeaveIfIdle(); });
+}
+
+}  // namespace lc::shim

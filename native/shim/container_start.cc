@@ -1,0 +1,308 @@
+// A start: the runtime's create, the host's word where it asked for one, the runtime's start; or all of it undone.
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "core/files.h"
+#include "core/process_identity.h"
+#include "shim/container.h"
+#include "shim/operations.h"
+
+namespace lc::shim {
+namespace {
+
+constexpr const char* kConsole = "console.sock";
+constexpr const char* kRuntimePid = "init/runtime.pid";
+
+// One descriptor out of a message, as runc and crun send the terminal's master.
+UniqueFd ReceiveDescriptor(int socket) {
+  char byte[256];
+  iovec data{byte, sizeof(byte)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0) return {};
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return {};
+  int fd = -1;
+  memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+  return UniqueFd(fd);
+}
+
+// What the runtime left as this subreaper's children when it was killed in the middle of its work.
+std::vector<pid_t> Children() {
+  std::vector<pid_t> out;
+  auto text = ReadFile("/proc/self/task/" + std::to_string(getpid()) + "/children", 1U << 20U);
+  if (!text) return out;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    size_t space = rest.find(' ');
+    if (auto pid = ParseU64(rest.substr(0, space))) out.push_back(static_cast<pid_t>(*pid));
+    if (space == std::string_view::npos) break;
+    rest.remove_prefix(space + 1);
+  }
+  return out;
+}
+
+}  // namespace
+
+int64_t TimeoutOf(const JsonValue& request) {
+  return IntMember(request, "timeoutMs").value_or(kDefaultTimeoutMs);
+}
+
+void Container::Start(const Asker& asker, const JsonValue& request, std::string_view body,
+                      std::vector<UniqueFd> fds) {
+  auto init = Find("init");
+  if (deleting_) {
+    return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted"));
+  }
+  if (init != nullptr && init->exit) {
+    return ReplyError(asker, Error::Coded("ERR_CONTAINER_EXITED", "the container has run and exited"));
+  }
+  if (start_ || init != nullptr) {
+    return ReplyError(asker, Error::Coded("ERR_PROCESS_EXISTS", "the container is started, or being started"));
+  }
+  JsonDocument process;
+  if (!ParseJson(body, &process) || !process.IsObject()) {
+    return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "the process is no JSON object"));
+  }
+  auto specs = ParseStdio(Member(request, "stdio"), &fds);
+  if (!specs) return ReplyError(asker, specs.error());
+
+  // What a start that was cut off by a crash has left.
+  (void)RemoveTreeAt(AT_FDCWD, "init");
+  if (mkdir("init", 0711) != 0) return ReplyError(asker, Error::Sys("mkdir", settings_.directory + "/init"));
+  start_ = std::make_unique<StartOperation>();
+  start_->asker = asker;
+  start_->terminal = BoolMember(process, "terminal").value_or(false);
+  start_->wait_created = BoolMember(request, "waitCreated").value_or(false);
+  start_->stdio = std::make_unique<ProcessStdio>(loop_, std::move(*specs));
+  start_->timer = loop_.After(TimeoutOf(request), [this] {
+    start_->timer = 0;
+    Error error = Error::Coded("ERR_START_TIMEOUT", "the start took longer than its timeout");
+    if (!start_->runtime_ran && !start_->stdio->waiting_for().empty()) {
+      error = Error::Of(ENXIO, "open", start_->stdio->waiting_for())
+                  .With("ERR_START_TIMEOUT", "nobody opened the FIFO for reading");
+    }
+    StartUndo(std::move(error));
+  });
+  auto written = WriteWholeAt(AT_FDCWD, "init/process.json", body);
+  if (!written) return StartUndo(written.error());
+  StartOpenStdio();
+}
+
+void Container::StartOpenStdio() {
+  start_->retry = 0;
+  auto opened = start_->stdio->Open(start_->terminal);
+  if (!opened) return StartUndo(opened.error());
+  if (!*opened) {
+    start_->retry = loop_.After(kFifoRetryMs, [this] { StartOpenStdio(); });
+    return;
+  }
+  if (start_->terminal) {
+    StartListenConsole();
+  } else {
+    StartRunCreate();
+  }
+}
+
+// The runtime connects and sends the master of the terminal it made in the container.
+void Container::StartListenConsole() {
+  UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener) return StartUndo(Error::Sys("socket"));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strncpy(address.sun_path, kConsole, sizeof(address.sun_path) - 1);
+  unlink(kConsole);
+  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      chmod(kConsole, 0600) != 0 || listen(listener.get(), 1) != 0) {
+    return StartUndo(Error::Sys("bind", settings_.directory + "/" + kConsole));
+  }
+  start_->console_listener = std::move(listener);
+  (void)loop_.Watch(start_->console_listener.get(), EPOLLIN, [this](uint32_t) {
+    UniqueFd connection(accept4(start_->console_listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!connection) return;
+    loop_.Unwatch(start_->console_listener.get());
+    start_->console_listener.Reset();
+    start_->console_connection = std::move(connection);
+    (void)loop_.Watch(start_->console_connection.get(), EPOLLIN, [this](uint32_t) {
+      start_->console = ReceiveDescriptor(start_->console_connection.get());
+      loop_.Unwatch(start_->console_connection.get());
+      start_->console_connection.Reset();
+    });
+  });
+  StartRunCreate();
+}
+
+void Container::StartRunCreate() {
+  std::vector<std::string> args = {"--bundle", settings_.bundle, "--pid-file",
+                                   settings_.directory + "/" + kRuntimePid};
+  if (settings_.no_pivot_root) args.emplace_back("--no-pivot");
+  if (start_->terminal) {
+    std::string path = settings_.directory + "/" + kConsole;
+    // sun_path ends at 107 bytes; the working directory is the same place by a short name.
+    if (path.size() > 100) path = "/proc/" + std::to_string(getpid()) + "/cwd/" + kConsole;
+    args.emplace_back("--console-socket");
+    args.push_back(std::move(path));
+  }
+  args.push_back(settings_.id);
+  int fds[3] = {-1, -1, -1};
+  if (!start_->terminal) {
+    for (int i = 0; i < 3; ++i) fds[i] = start_->stdio->child(i);
+  }
+  auto run = RunRuntime("create", args, fds, [this](int status) { StartCreated(status); });
+  if (!run) return StartUndo(run.error());
+  start_->runtime_ran = true;
+}
+
+void Container::StartCreated(int status) {
+  if (start_->undoing) return StartUndoDelete();
+  if (status != 0) {
+    std::string log = last_run_->Log();
+    return StartUndo(last_run_->FailureOf(status, log), log);
+  }
+  start_->created = true;
+  auto text = ReadFile(kRuntimePid, 64);
+  uint64_t pid = text ? ParseU64(TrimEnd(*text)).value_or(0) : 0;
+  unlink(kRuntimePid);
+  if (pid == 0 || pid > INT32_MAX) {
+    return StartUndo(Error::Coded("ERR_RUNTIME", "the runtime's create succeeded without leaving a pid",
+                                  settings_.runtime));
+  }
+  start_->init_pid = static_cast<pid_t>(pid);
+  auto init = std::make_shared<Process>();
+  init->id = "init";
+  init->pid = start_->init_pid;
+  auto stat = ReadProcStat(init->pid);
+  if (!stat) {
+    return StartUndo(Error::Coded("ERR_RUNTIME", "the container's init ended before it was started"));
+  }
+  init->start = stat->start;
+  init->started = true;
+  init->stdio = std::move(start_->stdio);
+  processes_["init"] = init;
+  if (stat->parent == getpid()) {
+    by_pid_[init->pid] = init;
+    auto ended = orphans_.find(init->pid);
+    if (ended != orphans_.end()) Reap(init->pid, ended->second);
+  } else {
+    Adopt(init);
+  }
+  auto written = WriteIdentity(*init);
+  if (!written) return StartUndo(written.error());
+  auto target = EnsureTarget();
+  if (!target) return StartUndo(target.error());
+  if (start_->terminal) {
+    if (!start_->console && start_->console_connection) {
+      start_->console = ReceiveDescriptor(start_->console_connection.get());
+    } else if (!start_->console && start_->console_listener) {
+      UniqueFd connection(accept4(start_->console_listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (connection) start_->console = ReceiveDescriptor(connection.get());
+    }
+    if (!start_->console) return StartUndo(Error::Coded("ERR_RUNTIME", "the runtime sent no terminal"));
+  }
+  init->stdio->Begin(std::move(start_->console));
+  clients_.Broadcast(Message()
+                         .Add("event", "created")
+                         .Add("pid", static_cast<int64_t>(init->pid))
+                         .Add("starttime", init->start)
+                         .Done());
+  if (!start_->wait_created) StartRunStart();
+}
+
+void Container::StartProceed() {
+  if (!start_ || start_->undoing || !start_->wait_created || !start_->created) return;
+  start_->wait_created = false;
+  StartRunStart();
+}
+
+void Container::StartRunStart() {
+  const int fds[3] = {-1, -1, -1};
+  auto run = RunRuntime("start", {settings_.id}, fds, [this](int status) { StartFinished(status); });
+  if (!run) StartUndo(run.error());
+}
+
+void Container::StartFinished(int status) {
+  if (start_->undoing) return StartUndoDelete();
+  if (status != 0) {
+    std::string log = last_run_->Log();
+    return StartUndo(last_run_->FailureOf(status, log), log);
+  }
+  auto init = Find("init");
+  unlink(LogPath().c_str());
+  unlink(kConsole);
+  if (start_->timer != 0) loop_.Cancel(start_->timer);
+  clients_.Send(start_->asker.client, Message()
+                                          .Add("seq", start_->asker.seq)
+                                          .Begin("result")
+                                          .Add("pid", static_cast<int64_t>(init->pid))
+                                          .Add("starttime", init->start)
+                                          .End()
+                                          .Done());
+  clients_.Broadcast(Message().Add("event", "started").Add("process", "init").Done());
+  start_.reset();
+  orphans_.clear();
+}
+
+void Container::StartUndo(Error error, std::string log) {
+  if (start_->undoing) return;
+  start_->undoing = true;
+  start_->error = std::move(error);
+  start_->log = std::move(log);
+  if (start_->timer != 0) loop_.Cancel(start_->timer);
+  if (start_->retry != 0) loop_.Cancel(start_->retry);
+  if (runs_.empty()) return StartUndoDelete();
+  for (auto& [pid, flight] : runs_) flight.run.KillAll();  // its end comes back here, through its `done`
+}
+
+void Container::StartUndoDelete() {
+  auto init = Find("init");
+  for (pid_t child : Children()) {
+    auto known = by_pid_.find(child);
+    if (known == by_pid_.end() || known->second == init) kill(child, SIGKILL);
+  }
+  if (init && !init->exit) (void)SignalProcess(init->pid, init->start, SIGKILL);
+  if (!start_->runtime_ran) return StartUndoDone();
+  const int fds[3] = {-1, -1, -1};
+  auto timer = std::make_shared<EventLoop::TimerId>(0);
+  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int) {
+    loop_.Cancel(*timer);
+    StartUndoDone();
+  });
+  if (!run) return StartUndoDone();
+  // A runtime that hangs in delete too is not waited for without end.
+  *timer = loop_.After(kUndoTimeoutMs, [this] {
+    for (auto& [pid, flight] : runs_) flight.run.KillAll();
+  });
+}
+
+void Container::StartUndoDone() {
+  std::unique_ptr<StartOperation> done = std::move(start_);
+  if (done->console_listener) loop_.Unwatch(done->console_listener.get());
+  if (done->console_connection) loop_.Unwatch(done->console_connection.get());
+  unlink(kConsole);
+  unlink(LogPath().c_str());
+  if (auto init = Find("init")) {
+    by_pid_.erase(init->pid);
+    if (init->adopted) loop_.Unwatch(init->adopted.get());
+    processes_.erase("init");
+  }
+  target_.reset();
+  orphans_.clear();
+  (void)RemoveTreeAt(AT_FDCWD, "init");
+  ReplyError(done->asker, done->error, done->log);
+  for (const Asker& cancel : done->cancels) ReplyDone(cancel);
+  for (auto& work : done->after_undo) work();
+  loop_.Defer([this] { LeaveIfIdle(); });
+}
+
+}  // namespace lc::shim

@@ -1,0 +1,75 @@
+// How a process ended, and its two files: exitStatus (containerd's, one number) and exit.json (the rest).
+#include "shim/exit_record.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include <ctime>
+
+#include "core/files.h"
+
+namespace lc::shim {
+namespace {
+
+int64_t NowMs() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+}  // namespace
+
+ExitRecord ExitRecord::FromWait(int status) {
+  ExitRecord exit;
+  exit.exited_at_ms = NowMs();
+  if (WIFSIGNALED(status)) {
+    exit.signal = WTERMSIG(status);
+    exit.exit_code = 128 + exit.signal;
+  } else {
+    exit.exit_code = WEXITSTATUS(status);
+  }
+  return exit;
+}
+
+ExitRecord ExitRecord::Unknown() {
+  ExitRecord exit;
+  exit.exited_at_ms = NowMs();
+  exit.known = false;
+  return exit;
+}
+
+void AddExit(Message* message, const ExitRecord& exit) {
+  message->Add("exitCode", exit.exit_code)
+      .Add("signal", exit.signal)
+      .Add("exitedAtMs", exit.exited_at_ms)
+      .Add("oomKilled", exit.oom_killed)
+      .Add("known", exit.known);
+}
+
+Status WriteExit(const std::string& process_directory, const ExitRecord& exit) {
+  Message message;
+  AddExit(&message, exit);
+  auto status = WriteWholeAt(AT_FDCWD, process_directory + "/exit.json", message.Done());
+  if (!status) return status;
+  return WriteWholeAt(AT_FDCWD, process_directory + "/exitStatus", std::to_string(exit.exit_code));
+}
+
+std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
+  auto number = ReadFile(process_directory + "/exitStatus", 64);
+  if (!number) return std::nullopt;
+  auto code = ParseU64(TrimEnd(*number));
+  ExitRecord exit;
+  exit.exit_code = code && *code <= 255 ? static_cast<int>(*code) : 255;
+  exit.known = code.has_value();
+  auto text = ReadFile(process_directory + "/exit.json", 4096);
+  JsonDocument json;
+  if (text && ParseJson(*text, &json)) {
+    exit.signal = static_cast<int>(IntMember(json, "signal").value_or(0));
+    exit.exited_at_ms = IntMember(json, "exitedAtMs").value_or(0);
+    exit.oom_killed = BoolMember(json, "oomKilled").value_or(false);
+    exit.known = BoolMember(json, "known").value_or(true);
+  }
+  return exit;
+}
+
+}  // namespace lc::shim

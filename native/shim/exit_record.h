@@ -1,0 +1,31 @@
+// How a process ended, and its two files: exitStatus (containerd's, one number) and exit.json (the rest).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/result.h"
+#include "shim/message.h"
+
+namespace lc::shim {
+
+struct ExitRecord {
+  int exit_code = 255;  // 0..255; 128 + n for signal n; 255 when unknown
+  int signal = 0;
+  int64_t exited_at_ms = 0;  // since the epoch
+  bool oom_killed = false;
+  bool known = true;
+
+  // From a wait(2) status.
+  static ExitRecord FromWait(int status);
+  static ExitRecord Unknown();
+};
+
+// Both whole, exit.json first: whoever sees exitStatus finds the rest.
+Status WriteExit(const std::string& process_directory, const ExitRecord& exit);
+std::optional<ExitRecord> ReadExit(const std::string& process_directory);
+
+void AddExit(Message* message, const ExitRecord& exit);
+
+}  // namespace lc::shim

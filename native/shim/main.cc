@@ -1,0 +1,132 @@
+// libcontainer-shim <state directory>: one per container, started by the addon, lives on when its program does not.
+//
+// Descriptor 3 is the first client's connection. The shim answers it with "hello", or with "busy" where another
+// shim serves the container already.
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/file.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "core/frame_socket.h"
+#include "shim/container.h"
+#include "shim/event_loop.h"
+#include "shim/message.h"
+#include "shim/server.h"
+#include "shim/settings.h"
+
+namespace {
+
+using lc::Error;
+using lc::FrameSocket;
+using lc::Status;
+using lc::UniqueFd;
+
+constexpr int kFirstClient = 3;
+
+[[noreturn]] void Refuse(FrameSocket* client, const Error& error) {
+  (void)client->Send(lc::shim::Message().Add("event", "failed").AddError(error).Done());
+  _exit(1);
+}
+
+// Out of the program's session, process group and parentage: its Ctrl-C and its end are not the shim's.
+void Detach() {
+  pid_t child = fork();
+  if (child < 0) _exit(71);
+  if (child > 0) _exit(0);  // the addon waits for this one
+  setsid();
+}
+
+// Standard streams and whatever the program may have leaked; only the first client's connection stays.
+void CloseInherited() {
+  int null_device = open("/dev/null", O_RDWR | O_NOCTTY);
+  for (int fd = 0; fd < 3 && null_device >= 0; ++fd) dup2(null_device, fd);
+  if (null_device > 2 && null_device != kFirstClient) close(null_device);
+  if (syscall(SYS_close_range, kFirstClient + 1, ~0U, 0) != 0) {
+    for (int fd = kFirstClient + 1; fd < 65536; ++fd) close(fd);
+  }
+  fcntl(kFirstClient, F_SETFD, FD_CLOEXEC);
+}
+
+UniqueFd BlockedSignals() {
+  for (int signal = 1; signal < 32; ++signal) {
+    if (signal != SIGKILL && signal != SIGSTOP) signal == SIGPIPE ? ::signal(signal, SIG_IGN) : ::signal(signal, SIG_DFL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  // A stray terminal or service signal must not take the container's keeper away.
+  for (int signal : {SIGHUP, SIGINT, SIGTERM, SIGQUIT}) ::signal(signal, SIG_IGN);
+  return UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2 || argv[1][0] != '/') {
+    constexpr char kUsage[] = "usage: libcontainer-shim <absolute state directory>; started by libcontainer, not by hand\n";
+    (void)!write(2, kUsage, sizeof(kUsage) - 1);
+    return 64;
+  }
+  if (fcntl(kFirstClient, F_GETFD) < 0) return 64;
+  Detach();
+  CloseInherited();
+  // Before anything of a container is touched: what joins its namespaces from here must not be readable there.
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  prctl(PR_SET_NAME, "lc-shim", 0, 0, 0);
+  umask(0);
+  FrameSocket first{UniqueFd(kFirstClient)};
+
+  if (chdir(argv[1]) != 0) Refuse(&first, Error::Sys("chdir", argv[1]));
+  UniqueFd lock(open("shim.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) Refuse(&first, Error::Sys("open", std::string(argv[1]) + "/shim.lock"));
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    (void)first.Send(lc::shim::Message().Add("event", "busy").Done());
+    return 0;
+  }
+  // Deleted and made again while this one started: the lock is on a file that is gone.
+  struct stat held {};
+  struct stat seen {};
+  if (fstat(lock.get(), &held) != 0 || stat("shim.lock", &seen) != 0 || held.st_ino != seen.st_ino) {
+    (void)first.Send(lc::shim::Message().Add("event", "busy").Done());
+    return 0;
+  }
+  auto settings = lc::shim::LoadSettings(argv[1]);
+  if (!settings) Refuse(&first, settings.error());
+
+  UniqueFd signals = BlockedSignals();
+  lc::shim::EventLoop loop;
+  Status opened = loop.Open();
+  if (!opened) Refuse(&first, opened.error());
+  lc::shim::Server server(loop);
+  lc::shim::Container container(loop, server, std::move(*settings));
+  server.Serve(&container);
+  Status watched = loop.Watch(signals.get(), EPOLLIN, [&](uint32_t) {
+    signalfd_siginfo ignored[8];
+    while (read(signals.get(), ignored, sizeof(ignored)) > 0) {
+    }
+    container.OnChildSignal();
+  });
+  if (!watched) Refuse(&first, watched.error());
+  Status listening = server.Listen();
+  if (!listening) Refuse(&first, listening.error());
+  container.LoadProcesses();
+  // From here on the descriptor is the server's.
+  server.AddClient(UniqueFd(fcntl(kFirstClient, F_DUPFD_CLOEXEC, kFirstClient)));
+  first = FrameSocket{UniqueFd()};
+  loop.Run();
+  server.Close();
+  return 0;
+}

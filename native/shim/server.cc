@@ -1,0 +1,124 @@
+// The shim's socket: a file system one, mode 0600, for peers of the same user.
+#include "shim/server.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+namespace lc::shim {
+namespace {
+
+constexpr const char* kSocket = "shim.sock";
+constexpr size_t kMaxClients = 256;
+
+bool IsSameUser(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == geteuid() || peer.uid == 0;
+}
+
+}  // namespace
+
+Status Server::Listen() {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return Error::Sys("socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  // Relative to the state directory, so that a long path does not matter.
+  strncpy(address.sun_path, kSocket, sizeof(address.sun_path) - 1);
+  unlink(kSocket);
+  mode_t before = umask(0177);  // 0600 from its first moment on
+  int bound = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  umask(before);
+  if (bound != 0) return Error::Sys("bind", kSocket);
+  if (listen(fd.get(), 64) != 0) return Error::Sys("listen", kSocket);
+  auto watched = loop_.Watch(fd.get(), EPOLLIN, [this](uint32_t) { Accept(); });
+  if (!watched) return watched;
+  listener_ = std::move(fd);
+  return Ok();
+}
+
+void Server::Accept() {
+  for (;;) {
+    UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd) return;
+    if (clients_.size() >= kMaxClients || !IsSameUser(fd.get())) continue;
+    AddClient(std::move(fd));
+  }
+}
+
+void Server::AddClient(UniqueFd fd) {
+  ClientId id = next_client_++;
+  auto socket = std::make_unique<FrameSocket>(std::move(fd));
+  auto watched = loop_.Watch(socket->fd(), EPOLLIN, [this, id](uint32_t events) { OnClient(id, events); });
+  if (!watched) return;
+  FrameSocket* raw = socket.get();
+  clients_[id] = std::move(socket);
+  SendTo(id, raw, container_->Hello());
+}
+
+void Server::OnClient(ClientId id, uint32_t events) {
+  auto it = clients_.find(id);
+  if (it == clients_.end()) return;
+  FrameSocket* socket = it->second.get();
+  if ((events & EPOLLOUT) != 0) {
+    if (!socket->Flush()) return Drop(id);
+    if (!socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN);
+  }
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) return;
+  std::vector<Frame> frames;
+  auto state = socket->Read(&frames);
+  for (Frame& frame : frames) {
+    if (container_->finished()) return;
+    container_->Handle(id, frame.payload, std::move(frame.fds));
+  }
+  if (state != FrameSocket::State::kOpen) Drop(id);
+}
+
+void Server::Drop(ClientId id) {
+  auto it = clients_.find(id);
+  if (it == clients_.end()) return;
+  loop_.Unwatch(it->second->fd());
+  clients_.erase(it);
+  container_->ClientGone(id);
+}
+
+void Server::SendTo(ClientId id, FrameSocket* socket, const std::string& message) {
+  if (!socket->Send(message)) {
+    // Not in the middle of what the container is doing.
+    loop_.Defer([this, id] { Drop(id); });
+    return;
+  }
+  if (socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN | EPOLLOUT);
+}
+
+void Server::Send(ClientId client, const std::string& message) {
+  auto it = clients_.find(client);
+  if (it != clients_.end()) SendTo(client, it->second.get(), message);
+}
+
+void Server::Broadcast(const std::string& message) {
+  for (auto& [id, socket] : clients_) SendTo(id, socket.get(), message);
+}
+
+void Server::Close() {
+  if (listener_) loop_.Unwatch(listener_.get());
+  listener_.Reset();
+  unlink(kSocket);
+  for (auto& [id, socket] : clients_) {
+    for (int attempt = 0; attempt < 10 && socket->wants_flush(); ++attempt) {
+      pollfd wait{socket->fd(), POLLOUT, 0};
+      if (poll(&wait, 1, 100) <= 0 || !socket->Flush()) break;
+    }
+  }
+  clients_.clear();
+}
+
+}  // namespace lc::shim

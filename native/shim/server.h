@@ -1,0 +1,43 @@
+// The shim's socket: a file system one, mode 0600, for peers of the same user.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/frame_socket.h"
+#include "shim/container.h"
+#include "shim/event_loop.h"
+
+namespace lc::shim {
+
+class Server : public Clients {
+ public:
+  explicit Server(EventLoop& loop) : loop_(loop) {}
+
+  // Listens on shim.sock in the working directory.
+  Status Listen();
+  void Serve(Container* container) { container_ = container; }
+  // Takes a connection that is there already, and says hello.
+  void AddClient(UniqueFd fd);
+  // No new clients; those there get what is still owed to them, within reason.
+  void Close();
+
+  void Send(ClientId client, const std::string& message) override;
+  void Broadcast(const std::string& message) override;
+  size_t count() const override { return clients_.size(); }
+
+ private:
+  void Accept();
+  void OnClient(ClientId id, uint32_t events);
+  void Drop(ClientId id);
+  void SendTo(ClientId id, FrameSocket* socket, const std::string& message);
+
+  EventLoop& loop_;
+  Container* container_ = nullptr;
+  UniqueFd listener_;
+  std::map<ClientId, std::unique_ptr<FrameSocket>> clients_;
+  ClientId next_client_ = 1;
+};
+
+}  // namespace lc::shim

@@ -1,0 +1,24 @@
+// What state.json says of the container that this shim serves.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+
+namespace lc::shim {
+
+struct Settings {
+  std::string directory;  // absolute: <root>/<id>, also the working directory
+  std::string id;
+  std::string bundle;
+  std::string runtime = "runc";
+  std::vector<std::string> runtime_args;
+  bool no_pivot_root = false;
+  bool ephemeral = false;
+};
+
+// ERR_STATE_CORRUPT, with the path, where state.json is not what it should be.
+Result<Settings> LoadSettings(const std::string& directory);
+
+}  // namespace lc::shim

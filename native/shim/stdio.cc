@@ -1,0 +1,217 @@
+// A process's standard streams: opened for it, and what must be held or copied while it runs.
+#include "shim/stdio.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace lc::shim {
+namespace {
+
+Result<UniqueFd> OpenNull() {
+  UniqueFd fd(open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
+  if (!fd) return Error::Sys("open", "/dev/null");
+  struct stat st {};
+  // By number, not by name (CVE-2025-31133).
+  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
+    return Error::Of(ENODEV, "open", "/dev/null");
+  }
+  return fd;
+}
+
+bool IsFifo(const std::string& path) {
+  struct stat st {};
+  return stat(path.c_str(), &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+void SetBlocking(int fd, bool blocking) {
+  int flags = fcntl(fd, F_GETFL);
+  fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+}
+
+}  // namespace
+
+Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds) {
+  Error invalid = Error::Coded("ERR_INVALID_ARG_VALUE", "stdio is garbled");
+  if (json == nullptr || !json->IsArray() || json->Size() != 3) return invalid;
+  std::vector<StdioSpec> out;
+  size_t next = 0;
+  for (const JsonValue& item : json->GetArray()) {
+    StdioSpec spec;
+    std::string kind = StringMember(item, "kind").value_or("");
+    if (kind == "fd") {
+      if (next >= fds->size()) return invalid;
+      spec.kind = StdioSpec::Kind::kFd;
+      spec.fd = std::move((*fds)[next++]);
+    } else if (kind == "path") {
+      spec.kind = StdioSpec::Kind::kPath;
+      spec.path = StringMember(item, "path").value_or("");
+      if (spec.path.empty() || spec.path[0] != '/') return invalid;
+    } else if (kind != "null") {
+      return invalid;
+    }
+    out.push_back(std::move(spec));
+  }
+  if (next != fds->size()) return invalid;
+  return out;
+}
+
+Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
+  if (spec->kind == StdioSpec::Kind::kNull) {
+    auto null_device = OpenNull();
+    if (!null_device) return null_device.error();
+    child_[0] = std::move(*null_device);
+    input_is_null_ = true;
+    return Ok();
+  }
+  if (spec->kind == StdioSpec::Kind::kFd) {
+    child_[0] = std::move(spec->fd);
+    return Ok();
+  }
+  if (!IsFifo(spec->path)) {
+    child_[0].Reset(open(spec->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (!child_[0]) return Error::Sys("open", spec->path);
+    return Ok();
+  }
+  // Read and write: no wait for a writer, and no end of file when one goes away.
+  UniqueFd fifo(open(spec->path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!fifo) return Error::Sys("open", spec->path);
+  if (terminal) {
+    child_[0] = std::move(fifo);
+    return Ok();
+  }
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::Sys("pipe2", spec->path);
+  child_[0].Reset(ends[0]);
+  input_sink_.Reset(ends[1]);
+  SetBlocking(ends[1], false);
+  input_source_ = std::move(fifo);
+  return Ok();
+}
+
+Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal) {
+  if (spec->kind == StdioSpec::Kind::kNull) {
+    auto null_device = OpenNull();
+    if (!null_device) return null_device.error();
+    child_[stream] = std::move(*null_device);
+    return true;
+  }
+  if (spec->kind == StdioSpec::Kind::kFd) {
+    child_[stream] = std::move(spec->fd);
+    return true;
+  }
+  const char* path = spec->path.c_str();
+  if (!IsFifo(spec->path)) {
+    // Appended, so that stdout and stderr may name one file.
+    child_[stream].Reset(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600));
+    if (!child_[stream]) return Error::Sys("open", spec->path);
+    return true;
+  }
+  child_[stream].Reset(open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!child_[stream]) {
+    if (errno != ENXIO) return Error::Sys("open", spec->path);
+    waiting_for_ = spec->path;
+    return false;
+  }
+  hold_[stream].Reset(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!hold_[stream]) return Error::Sys("open", spec->path);
+  if (!terminal) SetBlocking(child_[stream].get(), true);
+  return true;
+}
+
+Result<bool> ProcessStdio::Open(bool terminal) {
+  if (!child_[0]) {
+    auto status = OpenInput(&specs_[0], terminal);
+    if (!status) return status.error();
+  }
+  for (int stream = 1; stream <= 2; ++stream) {
+    if (child_[stream]) continue;
+    // A terminal has one output; its stderr is not used.
+    if (terminal && stream == 2) {
+      specs_[2].fd.Reset();
+      continue;
+    }
+    auto done = OpenOutput(&specs_[stream], stream, terminal);
+    if (!done || !*done) return done;
+  }
+  return true;
+}
+
+void ProcessStdio::CloseChildSide() {
+  for (UniqueFd& fd : child_) fd.Reset();
+}
+
+void ProcessStdio::Begin(UniqueFd terminal) {
+  if (!terminal) {
+    CloseChildSide();
+    if (!input_source_) return;
+    in_ = std::make_unique<Pump>(loop_, std::move(input_source_), std::move(input_sink_), [this](Pump::End) {
+      loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
+    });
+    in_->Begin();
+    return;
+  }
+  terminal_ = std::move(terminal);
+  SetBlocking(terminal_.get(), false);
+  UniqueFd source = input_is_null_ ? UniqueFd() : ReopenNonBlocking(child_[0].get(), O_RDONLY);
+  UniqueFd sink = ReopenNonBlocking(child_[1].get(), O_WRONLY);
+  CloseChildSide();
+  out_ = std::make_unique<Pump>(loop_, UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), std::move(sink),
+                                [this](Pump::End end) {
+                                  loop_.Defer([pump = std::shared_ptr<Pump>(std::move(out_))] {});
+                                  // Nobody looks at the terminal any more: hang up, as a closed window does.
+                                  if (end == Pump::End::kSinkGone) HangUp();
+                                });
+  if (source) {
+    in_ = std::make_unique<Pump>(loop_, std::move(source), UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)),
+                                 [this](Pump::End end) {
+                                   loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
+                                   if (end == Pump::End::kSourceEnded) CloseStdin();
+                                 });
+  }
+  out_->Begin();
+  if (in_) in_->Begin();
+}
+
+void ProcessStdio::HangUp() {
+  in_.reset();
+  terminal_.Reset();
+}
+
+Status ProcessStdio::Resize(uint16_t rows, uint16_t columns) {
+  if (!terminal_) return Error::Coded("ERR_NOT_A_TERMINAL", "the process has no terminal");
+  winsize size{};
+  size.ws_row = rows;
+  size.ws_col = columns;
+  if (ioctl(terminal_.get(), TIOCSWINSZ, &size) != 0) return Error::Sys("TIOCSWINSZ");
+  return Ok();
+}
+
+void ProcessStdio::CloseStdin() {
+  if (terminal_) {
+    // A terminal's end of file is a character; raw mode hands it to the program, which is its choice.
+    termios settings{};
+    char eof = tcgetattr(terminal_.get(), &settings) == 0 ? static_cast<char>(settings.c_cc[VEOF]) : '\x04';
+    if (eof != '\0' && write(terminal_.get(), &eof, 1) < 0 && errno != EAGAIN) HangUp();
+    return;
+  }
+  if (in_) in_->Finish();
+}
+
+uint64_t ProcessStdio::ProcessExited() {
+  uint64_t taken = 0;
+  if (out_) {
+    out_->TakeAll();
+    if (out_) taken = out_->taken();
+  }
+  if (in_ && !terminal_) in_.reset();
+  for (UniqueFd& fd : hold_) fd.Reset();
+  return taken;
+}
+
+}  // namespace lc::shim

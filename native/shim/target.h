@@ -1,0 +1,50 @@
+// The running container as the kernel shows it: what an exec joins, whether it is frozen, what the OOM killer did.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/unique_fd.h"
+#include "nsexec/plan.h"
+#include "shim/settings.h"
+#include "state/oci_process.h"
+#include "state/runtime_record.h"
+
+namespace lc::shim {
+
+class Target {
+ public:
+  // From the runtime's own record, which must be about this very init process.
+  static Result<std::unique_ptr<Target>> Open(const Settings& settings, pid_t init_pid, uint64_t init_start);
+
+  // True for a container that is frozen, by itself or with an ancestor.
+  bool IsPaused() const;
+  // So that a SIGKILL can take effect: a v1 freezer holds even dying processes.
+  void Thaw() const;
+  // How many processes of the container the OOM killer has ended so far; 0 where the kernel does not count.
+  uint64_t OomKills() const;
+
+  // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
+  Result<nsexec::Plan> PlanFor(const OciProcess& process) const;
+
+ private:
+  Status OpenCgroups();
+
+  RuntimeRecord record_;
+  std::string id_;
+  pid_t init_pid_ = 0;
+  int namespaces_ = 0;
+  UniqueFd init_pidfd_;
+  UniqueFd pid_namespace_;
+  UniqueFd own_pid_namespace_;
+  std::vector<UniqueFd> cgroup_procs_;
+  UniqueFd unified_directory_;
+  UniqueFd freezer_;  // v1 freezer.state, v2 cgroup.events
+  bool freezer_v2_ = false;
+  UniqueFd oom_;  // v1 memory.oom_control, v2 memory.events: both have a line "oom_kill N"
+  CgroupPaths cgroups_;
+};
+
+}  // namespace lc::shim

@@ -1,0 +1,296 @@
+// The OCI runtime-spec `process` object, parsed and range-checked.
+#include "state/oci_process.h"
+
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+namespace lc {
+namespace {
+
+Error Invalid(const std::string& field, const std::string& why) {
+  return Error::Coded("ERR_INVALID_ARG_VALUE", "process." + field + " " + why, field);
+}
+
+constexpr std::array<const char*, 41> kCapabilities = {
+    "CAP_CHOWN",           "CAP_DAC_OVERRIDE",   "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",          "CAP_FSETID",         "CAP_KILL",
+    "CAP_SETGID",          "CAP_SETUID",         "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",       "CAP_NET_RAW",        "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",       "CAP_SYS_MODULE",     "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",      "CAP_SYS_PTRACE",     "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",       "CAP_SYS_BOOT",       "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",    "CAP_SYS_TIME",       "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",           "CAP_LEASE",          "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",   "CAP_SETFCAP",        "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",       "CAP_SYSLOG",         "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",   "CAP_AUDIT_READ",     "CAP_PERFMON",
+    "CAP_BPF",             "CAP_CHECKPOINT_RESTORE",
+};
+
+struct Named {
+  const char* name;
+  int value;
+};
+
+constexpr std::array<Named, 16> kRlimits = {{
+    {"RLIMIT_CPU", RLIMIT_CPU},           {"RLIMIT_FSIZE", RLIMIT_FSIZE},
+    {"RLIMIT_DATA", RLIMIT_DATA},         {"RLIMIT_STACK", RLIMIT_STACK},
+    {"RLIMIT_CORE", RLIMIT_CORE},         {"RLIMIT_RSS", RLIMIT_RSS},
+    {"RLIMIT_NPROC", RLIMIT_NPROC},       {"RLIMIT_NOFILE", RLIMIT_NOFILE},
+    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},   {"RLIMIT_AS", RLIMIT_AS},
+    {"RLIMIT_LOCKS", RLIMIT_LOCKS},       {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE}, {"RLIMIT_NICE", RLIMIT_NICE},
+    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},     {"RLIMIT_RTTIME", RLIMIT_RTTIME},
+}};
+
+constexpr std::array<Named, 7> kPolicies = {{
+    {"SCHED_OTHER", SCHED_OTHER}, {"SCHED_FIFO", SCHED_FIFO}, {"SCHED_RR", SCHED_RR},
+    {"SCHED_BATCH", SCHED_BATCH}, {"SCHED_ISO", 4},           {"SCHED_IDLE", SCHED_IDLE},
+    {"SCHED_DEADLINE", 6},
+}};
+
+constexpr std::array<Named, 7> kSchedulerFlags = {{
+    {"SCHED_FLAG_RESET_ON_FORK", 0x01},
+    {"SCHED_FLAG_RECLAIM", 0x02},
+    {"SCHED_FLAG_DL_OVERRUN", 0x04},
+    {"SCHED_FLAG_KEEP_POLICY", 0x08},
+    {"SCHED_FLAG_KEEP_PARAMS", 0x10},
+    {"SCHED_FLAG_UTIL_CLAMP_MIN", 0x20},
+    {"SCHED_FLAG_UTIL_CLAMP_MAX", 0x40},
+}};
+
+template <size_t N>
+std::optional<int> Look(const std::array<Named, N>& table, const std::string& name) {
+  for (const Named& entry : table) {
+    if (name == entry.name) return entry.value;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint32_t> Id(const JsonValue& json) {
+  // Strict: an id that is not a whole number below 2^32 - 1 must never end as 0 (CVE-2016-3697 and kin).
+  // 2^32 - 1 itself is -1, "leave as it is", to setresuid(2).
+  if (!json.IsUint() || json.GetUint() == UINT32_MAX) return std::nullopt;
+  return json.GetUint();
+}
+
+std::optional<Error> ParseUser(const JsonValue& user, OciProcess* out) {
+  if (!user.IsObject()) return Invalid("user", "is not an object");
+  if (const JsonValue* uid = Member(user, "uid")) {
+    auto id = Id(*uid);
+    if (!id) return Invalid("user.uid", "is not a whole number from 0 to 4294967294");
+    out->uid = *id;
+  }
+  if (const JsonValue* gid = Member(user, "gid")) {
+    auto id = Id(*gid);
+    if (!id) return Invalid("user.gid", "is not a whole number from 0 to 4294967294");
+    out->gid = *id;
+  }
+  if (const JsonValue* umask = Member(user, "umask")) {
+    if (!umask->IsUint() || umask->GetUint() > 0777) return Invalid("user.umask", "is not from 0 to 0777");
+    out->umask = umask->GetUint();
+  }
+  if (const JsonValue* groups = Member(user, "additionalGids")) {
+    if (!groups->IsArray()) return Invalid("user.additionalGids", "is not an array");
+    for (const JsonValue& group : groups->GetArray()) {
+      auto id = Id(group);
+      if (!id) return Invalid("user.additionalGids", "holds what is no group id");
+      out->groups.push_back(*id);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseStrings(const JsonValue& json, const char* name, std::vector<std::string>* out) {
+  if (!json.IsArray()) return Invalid(name, "is not an array");
+  for (const JsonValue& item : json.GetArray()) {
+    if (!item.IsString()) return Invalid(name, "holds what is no string");
+    std::string text(item.GetString(), item.GetStringLength());
+    if (text.find('\0') != std::string::npos) return Invalid(name, "holds a NUL byte");
+    out->push_back(std::move(text));
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseCapabilities(const JsonValue& json, CapabilitySets* out) {
+  if (!json.IsObject()) return Invalid("capabilities", "is not an object");
+  const std::array<std::pair<const char*, uint64_t*>, 5> sets = {{
+      {"bounding", &out->bounding},
+      {"effective", &out->effective},
+      {"inheritable", &out->inheritable},
+      {"permitted", &out->permitted},
+      {"ambient", &out->ambient},
+  }};
+  for (const auto& [name, set] : sets) {
+    const JsonValue* list = Member(json, name);
+    if (list == nullptr) continue;
+    std::vector<std::string> names;
+    std::string field = std::string("capabilities.") + name;
+    if (auto error = ParseStrings(*list, field.c_str(), &names)) return error;
+    for (const std::string& capability : names) {
+      auto number = CapabilityNumber(capability);
+      if (!number) return Invalid(field, "names an unknown capability: " + capability);
+      *set |= uint64_t{1} << static_cast<unsigned>(*number);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseRlimits(const JsonValue& json, std::vector<ResourceLimit>* out) {
+  if (!json.IsArray()) return Invalid("rlimits", "is not an array");
+  for (const JsonValue& item : json.GetArray()) {
+    auto type = StringMember(item, "type");
+    auto number = type ? Look(kRlimits, *type) : std::nullopt;
+    if (!number) return Invalid("rlimits", "names an unknown limit: " + type.value_or("(no type)"));
+    auto soft = UintMember(item, "soft");
+    auto hard = UintMember(item, "hard");
+    if (!soft || !hard) return Invalid("rlimits", *type + ": soft and hard are whole numbers from 0 to 2^64 - 1");
+    if (*soft > *hard) return Invalid("rlimits", *type + ": soft is above hard");
+    for (const ResourceLimit& earlier : *out) {
+      if (earlier.resource == *number) return Invalid("rlimits", "names " + *type + " twice");
+    }
+    out->push_back({*number, *soft, *hard});
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseScheduler(const JsonValue& json, SchedulerSpec* out) {
+  auto policy = StringMember(json, "policy");
+  auto number = policy ? Look(kPolicies, *policy) : std::nullopt;
+  if (!number) return Invalid("scheduler.policy", "is unknown: " + policy.value_or("(none)"));
+  out->policy = static_cast<uint32_t>(*number);
+  out->nice = static_cast<int32_t>(IntMember(json, "nice").value_or(0));
+  if (out->nice < -20 || out->nice > 19) return Invalid("scheduler.nice", "is not from -20 to 19");
+  out->priority = static_cast<uint32_t>(IntMember(json, "priority").value_or(0));
+  out->runtime = UintMember(json, "runtime").value_or(0);
+  out->deadline = UintMember(json, "deadline").value_or(0);
+  out->period = UintMember(json, "period").value_or(0);
+  for (const std::string& flag : StringsMember(json, "flags")) {
+    auto bit = Look(kSchedulerFlags, flag);
+    if (!bit) return Invalid("scheduler.flags", "names an unknown flag: " + flag);
+    out->flags |= static_cast<uint64_t>(*bit);
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseIoPriority(const JsonValue& json, std::optional<int>* out) {
+  std::string io_class = StringMember(json, "class").value_or("");
+  // ioprio_set(2); Linux 6.5's <linux/ioprio.h> does not compile as C++.
+  constexpr int kClassShift = 13;
+  int number = io_class == "IOPRIO_CLASS_RT"     ? 1
+               : io_class == "IOPRIO_CLASS_BE"   ? 2
+               : io_class == "IOPRIO_CLASS_IDLE" ? 3
+                                                 : -1;
+  if (number < 0) return Invalid("ioPriority.class", "is unknown: " + io_class);
+  int64_t priority = IntMember(json, "priority").value_or(0);
+  if (priority < 0 || priority > 7) return Invalid("ioPriority.priority", "is not from 0 to 7");
+  *out = (number << kClassShift) | static_cast<int>(priority);
+  return std::nullopt;
+}
+
+std::optional<Error> ParseConfinement(const JsonValue& json, OciProcess* out) {
+  if (const JsonValue* capabilities = Member(json, "capabilities")) {
+    if (auto error = ParseCapabilities(*capabilities, &out->capabilities)) return error;
+  }
+  if (const JsonValue* rlimits = Member(json, "rlimits")) {
+    if (auto error = ParseRlimits(*rlimits, &out->rlimits)) return error;
+  }
+  out->no_new_privileges = BoolMember(json, "noNewPrivileges").value_or(false);
+  out->apparmor_profile = StringMember(json, "apparmorProfile").value_or("");
+  out->selinux_label = StringMember(json, "selinuxLabel").value_or("");
+  if (const JsonValue* score = Member(json, "oomScoreAdj")) {
+    if (!score->IsInt() || score->GetInt() < -1000 || score->GetInt() > 1000) {
+      return Invalid("oomScoreAdj", "is not from -1000 to 1000");
+    }
+    out->oom_score_adj = score->GetInt();
+  }
+  if (const JsonValue* priority = Member(json, "ioPriority")) {
+    if (auto error = ParseIoPriority(*priority, &out->io_priority)) return error;
+  }
+  if (const JsonValue* scheduler = Member(json, "scheduler")) {
+    out->scheduler.emplace();
+    if (auto error = ParseScheduler(*scheduler, &*out->scheduler)) return error;
+  }
+  if (const JsonValue* affinity = Member(json, "execCPUAffinity")) {
+    out->affinity_initial = StringMember(*affinity, "initial").value_or("");
+    out->affinity_final = StringMember(*affinity, "final").value_or("");
+    for (const std::string& list : {out->affinity_initial, out->affinity_final}) {
+      if (!list.empty() && !ParseCpuList(list).ok()) return Invalid("execCPUAffinity", "is no CPU list: " + list);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<int> CapabilityNumber(const std::string& name) {
+  for (size_t i = 0; i < kCapabilities.size(); ++i) {
+    if (name == kCapabilities[i]) return static_cast<int>(i);
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<int>> ParseCpuList(const std::string& text) {
+  constexpr int kMaxCpu = 8191;
+  Error invalid = Error::Of(EINVAL, "parse", text);
+  std::vector<int> out;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    while (at < end && *at == ' ') ++at;
+    int first = 0;
+    auto [after_first, error] = std::from_chars(at, end, first);
+    if (error != std::errc() || first < 0 || first > kMaxCpu) return invalid;
+    int last = first;
+    at = after_first;
+    if (at < end && *at == '-') {
+      auto [after_last, range_error] = std::from_chars(at + 1, end, last);
+      if (range_error != std::errc() || last < first || last > kMaxCpu) return invalid;
+      at = after_last;
+    }
+    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    while (at < end && *at == ' ') ++at;
+    if (at < end && *at++ != ',') return invalid;
+  }
+  if (out.empty()) return invalid;
+  return out;
+}
+
+Result<OciProcess> ParseOciProcess(const JsonValue& json) {
+  if (!json.IsObject()) return Invalid("", "is not an object");
+  OciProcess out;
+  out.terminal = BoolMember(json, "terminal").value_or(false);
+  if (const JsonValue* size = Member(json, "consoleSize")) {
+    out.rows = static_cast<uint16_t>(UintMember(*size, "height").value_or(0));
+    out.columns = static_cast<uint16_t>(UintMember(*size, "width").value_or(0));
+  }
+  if (const JsonValue* user = Member(json, "user")) {
+    if (auto error = ParseUser(*user, &out)) return *std::move(error);
+  }
+  const JsonValue* args = Member(json, "args");
+  if (args == nullptr) return Invalid("args", "is missing");
+  if (auto error = ParseStrings(*args, "args", &out.args)) return *std::move(error);
+  if (out.args.empty() || out.args[0].empty()) return Invalid("args", "is empty, or its first word is");
+  if (const JsonValue* env = Member(json, "env")) {
+    if (auto error = ParseStrings(*env, "env", &out.env)) return *std::move(error);
+    for (const std::string& entry : out.env) {
+      if (entry.find('=') == std::string::npos) return Invalid("env", "holds an entry without '=': " + entry);
+    }
+  }
+  if (const JsonValue* cwd = Member(json, "cwd")) {
+    if (!cwd->IsString()) return Invalid("cwd", "is not a string");
+    out.cwd.assign(cwd->GetString(), cwd->GetStringLength());
+    if (out.cwd.empty() || out.cwd[0] != '/' || out.cwd.find('\0') != std::string::npos) {
+      return Invalid("cwd", "is not an absolute path");
+    }
+  }
+  if (auto error = ParseConfinement(json, &out)) return *std::move(error);
+  return out;
+}
+
+}  // namespace lc
