@@ -1,0 +1,30 @@
+{
+  "includes": ["native/sources.gypi"],
+  "target_defaults": {
+    "include_dirs": ["native"],
+    "cflags": ["<@(cflags)"],
+    "cflags_cc": ["<@(cflags_cc)"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y"]
+  },
+  "targets": [
+    {
+      "target_name": "libcontainer",
+      "product_prefix": "lib",
+      "product_name": "container",
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "sources": [
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(events_sources)", "<@(addon_sources)"
+      ],
+      "ldflags": ["<@(addon_ldflags)"]
+    },
+    {
+      "target_name": "libcontainer-shim",
+      "type": "executable",
+      "sources": [
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(nsexec_sources)", "<@(shim_sources)"
+      ],
+      "ldflags": ["<@(shim_ldflags)"]
+    }
+  ]
+}

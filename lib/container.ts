@@ -1,0 +1,705 @@
+// A container's handle: its life from create to delete, and the processes in it.
+import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
+import { load as loadBinding } from './binding.js'
+import { ContainerError, type FailureContext, invalidValue, type NativeFailure, toContainerError } from './errors.js'
+import type { ContainerQuery, NativeBinding } from './native.js'
+import { inheritSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
+import {
+  checkAbortSignal,
+  checkContainerOptions,
+  checkHook,
+  checkId,
+  checkObject,
+  checkProcessId,
+  checkProcessSpec,
+  checkRoot,
+  checkShim,
+  checkSignal,
+  checkTimeout,
+  type ContainerOptions,
+  defaultTimeout,
+  type LoadOptions,
+  type Signal,
+  type StdioOptions,
+} from './options.js'
+import { Process, type ProcessHost } from './process.js'
+import { ShimBusy, ShimLink, type WireProcess } from './shim.js'
+import {
+  createDirectory,
+  listIds,
+  processFile,
+  readBundle,
+  readProcesses,
+  readState,
+  removeDirectory,
+  type StateFile,
+} from './state.js'
+import { ProcessStreams } from './stdio.js'
+
+/** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
+export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
+
+export interface StartOptions extends StdioOptions {
+  /**
+   * The container's namespaces exist, and the user's program does not run yet: the place for networking. The start
+   * goes on when it resolves; a throw undoes the start and comes out of it.
+   */
+  onCreated?: (init: Process) => void | Promise<void>
+  /** Aborted: everything the call made is undone, and it rejects with the signal's reason. */
+  signal?: AbortSignal
+}
+
+export interface ExecOptions extends StdioOptions {
+  /** Aborted: everything the call made is undone, and it rejects with the signal's reason. */
+  signal?: AbortSignal
+}
+
+const ENOENT = 2
+const ECONNREFUSED = 111
+const maxLinkAttempts = 50
+
+function isGone(error: unknown): boolean {
+  const { errno } = error as NativeFailure
+  return errno === ENOENT || errno === ECONNREFUSED
+}
+
+/** A container of `runc` or `crun`, held by a shim of its own; the handle may come and go. */
+export class Container implements AsyncDisposable {
+  readonly id: string
+  readonly root: string
+  readonly bundle: string
+  readonly labels: readonly string[]
+  /** Name or path of the OCI runtime binary. */
+  readonly runtime: string
+  readonly #native: NativeBinding
+  readonly #shim: string
+  readonly #timeout: number
+  readonly #file: StateFile
+  readonly #processes = new Map<string, Process>()
+  readonly #starting = new Set<string>()
+  #config: OciConfig | null
+  #link: ShimLink | null = null
+  #linking: Promise<ShimLink> | null = null
+  #created: ((pid: number, starttime: number) => void) | null = null
+  #isCreated = true
+  #deleted = false
+  #closed = false
+
+  private constructor(
+    native: NativeBinding,
+    shim: string,
+    root: string,
+    id: string,
+    file: StateFile,
+    timeout: number,
+    config: OciConfig | null,
+  ) {
+    this.#native = native
+    this.#shim = shim
+    this.#file = file
+    this.#timeout = timeout
+    this.#config = config
+    this.root = root
+    this.id = id
+    this.bundle = file.bundle
+    this.labels = Object.freeze([...file.labels])
+    this.runtime = file.runtime
+  }
+
+  /**
+   * Registers a container on disk; runs nothing (an ephemeral one gets its shim, which watches this program).
+   *
+   * ERR_CONTAINER_EXISTS where the id is taken, of two that race for one of them; ERR_SYSCALL where the bundle's
+   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration.
+   */
+  static async create(options: ContainerOptions): Promise<Container> {
+    const checked = checkContainerOptions(options)
+    const { native, shim } = loadBinding()
+    const config = await readBundle(checked.bundle, checked.id)
+    const { root, id, ...rest } = checked
+    const file: StateFile = { ...rest }
+    if (checked.ephemeral) {
+      const starttime = native.startTime(process.pid)
+      if (starttime !== null) file.owner = { pid: process.pid, starttime }
+      await Container.#removeOrphan(native, root, id)
+    }
+    await createDirectory(root, id, file)
+    const container = new Container(native, checked.shim || shim, root, id, file, checked.timeout, config)
+    if (checked.ephemeral) {
+      try {
+        const link = await container.#connect()
+        await link.request({ op: 'own' }, { containerId: id }, () => undefined).answer
+      } catch (error) {
+        container.#link?.close()
+        await removeDirectory(root, id)
+        throw error
+      }
+    }
+    return container
+  }
+
+  /** An ephemeral container whose program died before its shim was there to see it. */
+  static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
+    const file = await readState(root, id).catch(() => null)
+    if (!file?.owner || native.startTime(file.owner.pid) === file.owner.starttime) return
+    if ((await readProcesses(root, id)).length === 0) await removeDirectory(root, id)
+  }
+
+  /**
+   * A handle for a container that some program created, whether it runs or not; directories of containerd 0.2's
+   * runtime package load too. A process directory that cannot be read is skipped, and said on the diagnostics channel
+   * `libcontainer:skipped`.
+   *
+   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be.
+   */
+  static async load(root: string, id: string, options: LoadOptions = {}): Promise<Container> {
+    const directory = checkRoot(root)
+    checkId(id)
+    checkObject(options, 'options')
+    const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
+    const { native, shim } = loadBinding()
+    const file = await readState(directory, id)
+    const container = new Container(
+      native,
+      checkShim(options.shim) || file.shim || shim,
+      directory,
+      id,
+      file,
+      timeout ?? (file.timeout > 0 ? file.timeout : defaultTimeout),
+      null,
+    )
+    await container.#loadProcesses()
+    return container
+  }
+
+  /** The ids that load() would accept, sorted; none for a root that does not exist. */
+  static async list(root: string): Promise<string[]> {
+    return listIds(checkRoot(root))
+  }
+
+  /** All that were started and not removed, running or exited; `'init'` is the first one. */
+  get processes(): ReadonlyMap<string, Process> {
+    return this.#processes
+  }
+
+  /** What this handle knows, without asking; status() asks. */
+  get state(): ContainerState {
+    if (this.#deleted) return 'stopped'
+    const init = this.#processes.get('init')
+    if (!init) return 'created'
+    if (init.exitStatus) return 'stopped'
+    return this.#isCreated ? 'created' : 'running'
+  }
+
+  /** Asks the kernel; never runs the runtime. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
+  async status(): Promise<ContainerState> {
+    await this.#mustExist()
+    const init = this.#processes.get('init') ?? (await this.#discoverInit())
+    if (!init) return 'created'
+    if (init.exitStatus) return 'stopped'
+    const state = await this.#ask(() => this.#native.status(this.#query(init)))
+    if (state === 'running') this.#isCreated = false
+    return state
+  }
+
+  /**
+   * Starts the container: the runtime's create, then its start, by the shim. Resolves when the user's program runs.
+   *
+   * ERR_RUNTIME with `runtimeLog` where the runtime refuses (its message names what it could not find or execute);
+   * ERR_START_TIMEOUT; ERR_PROCESS_EXISTS when it is started already, ERR_CONTAINER_EXITED when it has run.
+   * After a failure nothing of the start is left and it may be tried again.
+   */
+  async start(options: StartOptions = {}): Promise<Process> {
+    checkObject(options, 'options')
+    const signal = checkAbortSignal(options.signal)
+    checkHook(options.onCreated)
+    const { onCreated } = options
+    signal?.throwIfAborted()
+    await this.#mustExist()
+    const context: FailureContext = { containerId: this.id, processId: 'init' }
+    const init = this.#processes.get('init')
+    if (init?.exitStatus) {
+      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has run and exited`, context)
+    }
+    if (init || this.#starting.has('init')) {
+      throw new ContainerError('ERR_PROCESS_EXISTS', `container '${this.id}' is started already`, context)
+    }
+    this.#starting.add('init')
+    try {
+      const config = (this.#config = await readBundle(this.bundle, this.id))
+      const spec = this.#initSpec(config)
+      const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
+      let started: Process | undefined
+      try {
+        const link = await this.#connect()
+        signal?.throwIfAborted()
+        const call: { seq: number } = { seq: 0 }
+        const hook = this.#awaitCreated(link, spec, streams, onCreated, call, (process) => {
+          started = process
+        })
+        const { seq, answer } = link.request(
+          {
+            op: 'start',
+            stdio: streams.wire,
+            timeoutMs: this.#timeout,
+            waitCreated: onCreated !== undefined,
+          },
+          context,
+          () => {
+            this.#isCreated = false
+          },
+          this.#processJson(spec, streams, config, false),
+          streams.fds,
+        )
+        call.seq = seq
+        streams.closeTheirs()
+        await this.#abortable(link, seq, answer, signal, hook)
+        return started as Process
+      } catch (error) {
+        this.#processes.delete('init')
+        this.#isCreated = true
+        streams.discard()
+        started?.abandon(error as Error)
+        this.#releaseIdleLink()
+        throw error
+      }
+    } finally {
+      this.#created = null
+      this.#starting.delete('init')
+    }
+  }
+
+  /**
+   * Runs one more process in the container, by the shim's own system calls: never a runtime process. Resolves when
+   * execve(2) has succeeded.
+   *
+   * What `spec` leaves out comes from the container's own process. ERR_SYSCALL with `path` and `errno` where the
+   * program or directory is not there or not executable; ERR_PROCESS_EXISTS; ERR_CONTAINER_NOT_STARTED, _EXITED,
+   * _PAUSED; ERR_UNSUPPORTED for confinement that cannot be applied; ERR_START_TIMEOUT.
+   */
+  async exec(id: string, spec: ProcessSpec, options: ExecOptions = {}): Promise<Process> {
+    checkProcessId(id)
+    checkProcessSpec(spec)
+    checkObject(options, 'options')
+    const signal = checkAbortSignal(options.signal)
+    signal?.throwIfAborted()
+    const context: FailureContext = { containerId: this.id, processId: id }
+    this.#mustRun(context)
+    if (this.#processes.has(id) || this.#starting.has(id)) {
+      throw new ContainerError('ERR_PROCESS_EXISTS', `process '${id}' exists already`, context)
+    }
+    const whole = inheritSpec(spec, this.#processes.get('init')?.spec ?? {})
+    const streams = ProcessStreams.open(this.#native, options, whole.terminal === true)
+    this.#starting.add(id)
+    try {
+      const link = this.#link && !this.#link.closed ? this.#link : await this.#connect()
+      const { seq, answer } = link.request(
+        { op: 'exec', process: id, stdio: streams.wire, timeoutMs: this.#timeout },
+        context,
+        (result) => {
+          const process = new Process(this.#host, {
+            id,
+            pid: result['pid'] as number,
+            starttime: result['starttime'] as number,
+            spec: whole,
+            stdio: streams.names,
+            streams,
+          })
+          this.#processes.set(id, process)
+          return process
+        },
+        this.#processJson(whole, streams, this.#config, true),
+        streams.fds,
+      )
+      streams.closeTheirs()
+      return signal ? await this.#abortable(link, seq, answer, signal) : await answer
+    } catch (error) {
+      this.#processes.delete(id)
+      streams.discard()
+      throw error
+    } finally {
+      this.#starting.delete(id)
+    }
+  }
+
+  /**
+   * Signals init, or with `all` every process of the container, by pidfd; SIGTERM.
+   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
+   */
+  async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
+    const number = checkSignal(signal)
+    checkObject(options, 'options')
+    const context: FailureContext = { containerId: this.id }
+    const init = this.#mustRun(context)
+    if (options.all) return this.#ask(() => this.#native.signalAll(this.#query(init), number))
+    try {
+      await init.kill(number)
+    } catch (error) {
+      if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
+      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
+    }
+  }
+
+  /** Host pids of every process in the container's cgroups. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
+  async pids(): Promise<number[]> {
+    const init = this.#mustRun({ containerId: this.id })
+    return this.#ask(() => this.#native.pids(this.#query(init)))
+  }
+
+  /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. */
+  pidsSync(): number[] {
+    const init = this.#mustRun({ containerId: this.id })
+    try {
+      return this.#native.pidsSync(this.#query(init))
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, { containerId: this.id })
+    }
+  }
+
+  /**
+   * Forgets a process that has exited, with its directory: its id is free again. ERR_PROCESS_NOT_FOUND;
+   * ERR_CONTAINER_NOT_STOPPED while it runs. Init goes with the container: ERR_INVALID_ARG_VALUE.
+   */
+  async removeProcess(id: string): Promise<void> {
+    checkProcessId(id)
+    if (id === 'init') {
+      throw invalidValue("process 'init' goes with its container: delete()")
+    }
+    const context: FailureContext = { containerId: this.id, processId: id }
+    const process = this.#processes.get(id)
+    if (process && !process.exitStatus) {
+      throw new ContainerError('ERR_CONTAINER_NOT_STOPPED', `process '${id}' still runs`, context)
+    }
+    if (this.#link && !this.#link.closed) {
+      await this.#link.request({ op: 'remove', process: id }, context, () => undefined).answer
+    } else {
+      if (!process) throw new ContainerError('ERR_PROCESS_NOT_FOUND', `there is no process '${id}'`, context)
+      await this.#mustExist()
+      await rm(join(this.root, this.id, id), { recursive: true, force: true })
+    }
+    this.#processes.delete(id)
+  }
+
+  /**
+   * Deletes the container by the runtime, then its state directory. With `force` its processes are killed first, also
+   * while it is paused; without, ERR_CONTAINER_NOT_STOPPED unless it is stopped or was never started.
+   * ERR_CONTAINER_NOT_FOUND when it is deleted already.
+   */
+  async delete(options: { force?: boolean } = {}): Promise<void> {
+    checkObject(options, 'options')
+    await this.#mustExist()
+    const context: FailureContext = { containerId: this.id }
+    const known = this.#link !== null || this.#processes.size > 0 || (await this.#discoverInit()) !== null
+    try {
+      if (known) {
+        const link = await this.#connect()
+        await link.request({ op: 'delete', force: options.force === true }, context, () => {
+          this.#deleted = true
+        }).answer
+      } else {
+        await removeDirectory(this.root, this.id)
+      }
+    } catch (error) {
+      // Another program's delete came first, and took the shim with it.
+      if (error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED') await this.#mustExist()
+      throw error
+    }
+    this.#deleted = true
+    this.#link?.close()
+  }
+
+  /**
+   * Lets go of this handle; the container runs on. Streams of `'pipe'` are closed and pending waits rejected. An
+   * ephemeral container still ends with this program.
+   */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    const error = new ContainerError('ERR_SHIM_EXITED', `the handle of container '${this.id}' was closed`, {
+      containerId: this.id,
+    })
+    for (const process of this.#processes.values()) {
+      process.abandon(error)
+      await process.close()
+    }
+    // The shim of an ephemeral container takes the end of this connection for the end of this program.
+    if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
+  }
+
+  /** Ephemeral: kill and delete; else close(). */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#file.ephemeral) return this.close()
+    try {
+      if (!this.#deleted) await this.delete({ force: true })
+    } catch (error) {
+      if (!(error instanceof ContainerError) || error.code !== 'ERR_CONTAINER_NOT_FOUND') throw error
+    }
+  }
+
+  get #host(): ProcessHost {
+    return {
+      native: this.#native,
+      container: this,
+      request: async (request, context) => {
+        const link = await this.#connect()
+        return link.request(request, context, () => undefined).answer
+      },
+      watch: async () => {
+        await this.#connect()
+      },
+    }
+  }
+
+  #initSpec(config: OciConfig): ProcessSpec {
+    const path = join(this.bundle, 'config.json')
+    const corrupt = (what: string): ContainerError =>
+      new ContainerError('ERR_STATE_CORRUPT', `container '${this.id}': '${path}': ${what}`, {
+        containerId: this.id,
+        path,
+      })
+    if (!config.process) throw corrupt('process is missing')
+    try {
+      return checkProcessSpec(config.process)
+    } catch (error) {
+      throw corrupt((error as Error).message.replace(/^spec\b/, 'process'))
+    }
+  }
+
+  #processJson(spec: ProcessSpec, streams: ProcessStreams, config: OciConfig | null, exec: boolean): string {
+    return processFile(spec, {
+      exec,
+      stdio: streams.names,
+      runtimeArgs: this.#file.runtimeArgs,
+      noPivotRoot: this.#file.noPivotRoot,
+      rootUID: rootId(config?.linux?.uidMappings),
+      rootGID: rootId(config?.linux?.gidMappings),
+    })
+  }
+
+  /** Makes init's handle as soon as there is one, and lets the start go on when the hook allows it. */
+  #awaitCreated(
+    link: ShimLink,
+    spec: ProcessSpec,
+    streams: ProcessStreams,
+    onCreated: StartOptions['onCreated'],
+    call: { seq: number },
+    made: (init: Process) => void,
+  ): { failure: Promise<never> } {
+    let fail: (error: unknown) => void = () => undefined
+    const failure = new Promise<never>((_, reject) => {
+      fail = reject
+    })
+    failure.catch(() => undefined)
+    this.#created = (pid, starttime) => {
+      const init = new Process(this.#host, { id: 'init', pid, starttime, spec, stdio: streams.names, streams })
+      this.#processes.set('init', init)
+      made(init)
+      if (!onCreated) return
+      void (async () => {
+        try {
+          await onCreated(init)
+          link.tell({ op: 'proceed', target: call.seq })
+        } catch (error) {
+          fail(error)
+        }
+      })()
+    }
+    return { failure }
+  }
+
+  /** Awaits an answer, or has the shim undo the call when the signal or the hook says so. */
+  async #abortable<T>(
+    link: ShimLink,
+    seq: number,
+    answer: Promise<T>,
+    signal: AbortSignal | undefined,
+    hook?: { failure: Promise<never> },
+  ): Promise<T> {
+    let onAbort: (() => void) | undefined
+    const aborted = new Promise<never>((_, reject) => {
+      if (!signal) return
+      onAbort = () => reject(signal.reason as Error)
+      signal.addEventListener('abort', onAbort, { once: true })
+      if (signal.aborted) onAbort()
+    })
+    aborted.catch(() => undefined)
+    let answered = false
+    const own = answer.finally(() => {
+      answered = true
+    })
+    own.catch(() => undefined)
+    try {
+      return await Promise.race(hook ? [own, aborted, hook.failure] : [own, aborted])
+    } catch (error) {
+      if (!answered) {
+        await link.request({ op: 'cancel', target: seq }, { containerId: this.id }, () => undefined).answer.catch(
+          () => undefined,
+        )
+        await own.catch(() => undefined)
+      }
+      throw error
+    } finally {
+      if (onAbort) signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Init, if it runs. */
+  #mustRun(context: FailureContext): Process {
+    const init = this.#processes.get('init')
+    if (this.#deleted) {
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, context)
+    }
+    if (!init) {
+      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.id}' is not started`, context)
+    }
+    if (init.exitStatus) {
+      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
+    }
+    return init
+  }
+
+  async #mustExist(): Promise<void> {
+    if (this.#deleted) {
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, { containerId: this.id })
+    }
+    try {
+      await readState(this.root, this.id)
+    } catch (error) {
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.#deleted = true
+      throw error
+    }
+  }
+
+  #query(init: Process): ContainerQuery {
+    return {
+      id: this.id,
+      runtime: this.runtime,
+      runtimeArgs: this.#file.runtimeArgs,
+      pid: init.pid,
+      starttime: init.starttime,
+    }
+  }
+
+  async #ask<T>(question: () => Promise<T>): Promise<T> {
+    try {
+      return await question()
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, { containerId: this.id })
+    }
+  }
+
+  /** Processes on disk, made true by what the shim or the kernel knows. */
+  async #loadProcesses(): Promise<void> {
+    const directory = join(this.root, this.id)
+    let live: WireProcess[] | null = null
+    try {
+      live = (await this.#open(() => this.#native.connectShim(directory))) ?? null
+    } catch (error) {
+      if (!isGone(error) && !(error instanceof ContainerError)) throw error
+    }
+    for (const file of await readProcesses(this.root, this.id)) {
+      const process = new Process(this.#host, { ...file, streams: null })
+      this.#processes.set(file.id, process)
+      const exit = live?.find((candidate) => candidate.id === file.id)?.exit ?? file.exit
+      if (exit) {
+        process.exited(exit)
+      } else if (!live && this.#native.startTime(file.pid) !== file.starttime) {
+        // It ended while nobody watched.
+        process.exited({ exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false })
+      }
+    }
+    this.#isCreated = false
+    const init = this.#processes.get('init')
+    if (init && !init.exitStatus) {
+      const state = await this.#native.status(this.#query(init)).catch(() => 'running')
+      this.#isCreated = state === 'created'
+    }
+  }
+
+  /** Another program may have started the container since this handle was made. */
+  async #discoverInit(): Promise<Process | null> {
+    if (this.#starting.has('init')) return null
+    const files = await readProcesses(this.root, this.id).catch(() => [])
+    if (!files.some((file) => file.id === 'init')) return null
+    if (!this.#processes.has('init')) await this.#loadProcesses()
+    return this.#processes.get('init') ?? null
+  }
+
+  async #open(open: () => Promise<number>): Promise<WireProcess[]> {
+    const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
+    link.listen({
+      onExit: (id, exit, terminalBytes) => this.#processes.get(id)?.exited(exit, terminalBytes),
+      onCreated: (pid, starttime) => this.#created?.(pid, starttime),
+      onDeleted: () => {
+        this.#deleted = true
+      },
+      onClosed: () => this.#linkClosed(link),
+    })
+    this.#link = link
+    return processes
+  }
+
+  /** The connection to the container's shim; one is started where none serves. */
+  #connect(): Promise<ShimLink> {
+    if (this.#link && !this.#link.closed) return Promise.resolve(this.#link)
+    this.#linking ??= this.#establish().finally(() => {
+      this.#linking = null
+    })
+    return this.#linking
+  }
+
+  async #establish(): Promise<ShimLink> {
+    const directory = join(this.root, this.id)
+    for (let attempt = 0; ; ++attempt) {
+      try {
+        let processes: WireProcess[]
+        try {
+          // A container that this handle has just made, and nobody else can know of, has no shim yet.
+          processes = await this.#open(() => this.#native.connectShim(directory))
+        } catch (error) {
+          if (!isGone(error)) throw error
+          await this.#mustExist()
+          processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
+        }
+        this.#learn(processes)
+        return this.#link as ShimLink
+      } catch (error) {
+        // Two programs started a shim, and the other one's won; or the one that served was just leaving.
+        const retry =
+          error instanceof ShimBusy || (error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED')
+        if (!retry || attempt >= (error instanceof ShimBusy ? maxLinkAttempts : 3)) {
+          if (error instanceof ContainerError || !(error as NativeFailure).code) throw error
+          throw toContainerError(error as NativeFailure, { containerId: this.id })
+        }
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    }
+  }
+
+  /** Exits that happened while no connection was there to tell. */
+  #learn(processes: WireProcess[]): void {
+    for (const { id, exit } of processes) {
+      if (exit) this.#processes.get(id)?.exited(exit)
+    }
+  }
+
+  /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
+  #linkClosed(link: ShimLink): void {
+    if (this.#link === link) this.#link = null
+    if (this.#deleted || this.#closed) return
+    const running = [...this.#processes.values()].filter((process) => !process.exitStatus)
+    if (running.length === 0) return
+    this.#connect().catch((error: unknown) => {
+      for (const process of running) process.abandon(error as Error)
+    })
+  }
+
+  /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
+  #releaseIdleLink(): void {
+    if (!this.#file.ephemeral && this.#processes.size === 0) {
+      this.#link?.close()
+      this.#link = null
+    }
+  }
+}

@@ -1,0 +1,128 @@
+// ContainerError, and how what the kernel and the shim say becomes one.
+import { getSystemErrorMap } from 'node:util'
+
+/** Why an operation failed. Bad arguments are TypeError or RangeError with Node's own codes instead. */
+export type ContainerErrorCode =
+  | 'ERR_CONTAINER_EXISTS'
+  | 'ERR_CONTAINER_NOT_FOUND'
+  | 'ERR_CONTAINER_EXITED'
+  | 'ERR_CONTAINER_NOT_STARTED'
+  | 'ERR_CONTAINER_NOT_STOPPED'
+  | 'ERR_CONTAINER_PAUSED'
+  | 'ERR_START_TIMEOUT'
+  | 'ERR_SHIM_EXITED'
+  | 'ERR_PROCESS_EXISTS'
+  | 'ERR_PROCESS_NOT_FOUND'
+  | 'ERR_PROCESS_EXITED'
+  | 'ERR_NOT_A_TERMINAL'
+  | 'ERR_CHECKPOINT_EXISTS'
+  | 'ERR_CHECKPOINT_NOT_FOUND'
+  | 'ERR_RUNTIME'
+  | 'ERR_STATE_CORRUPT'
+  | 'ERR_UNSUPPORTED'
+  | 'ERR_SYSCALL'
+
+/** What is known of a failure beside its code and message. */
+export interface ContainerErrorDetails {
+  containerId?: string | undefined
+  processId?: string | undefined
+  errno?: number | undefined
+  syscall?: string | undefined
+  path?: string | undefined
+  runtimeLog?: string | undefined
+  cause?: unknown
+}
+
+/** An operation on a container that failed; the state afterwards is the state before. */
+export class ContainerError extends Error {
+  override readonly name = 'ContainerError'
+  /** Stable; messages are for people and may change. */
+  readonly code: ContainerErrorCode
+  readonly containerId?: string
+  readonly processId?: string
+  /** The kernel's errno, positive, where the kernel said no. */
+  readonly errno?: number
+  /** The system call that said no. */
+  readonly syscall?: string
+  /** The file, program or directory that it was about. */
+  readonly path?: string
+  /** What the OCI runtime logged, bounded to its last 64 KiB. */
+  readonly runtimeLog?: string
+
+  constructor(code: ContainerErrorCode, message: string, details: ContainerErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = code
+    if (details.containerId !== undefined) this.containerId = details.containerId
+    if (details.processId !== undefined) this.processId = details.processId
+    if (details.errno !== undefined) this.errno = details.errno
+    if (details.syscall !== undefined) this.syscall = details.syscall
+    if (details.path !== undefined) this.path = details.path
+    if (details.runtimeLog !== undefined) this.runtimeLog = details.runtimeLog
+  }
+}
+
+/** What the native parts say of a failure, by exception or by message. */
+export interface NativeFailure {
+  code?: string
+  errno?: number
+  syscall?: string
+  path?: string
+  text?: string
+  runtimeLog?: string
+}
+
+/** Whose operation failed. */
+export interface FailureContext {
+  containerId?: string | undefined
+  processId?: string | undefined
+}
+
+function describe(failure: NativeFailure): string {
+  const parts: string[] = []
+  if (failure.text) parts.push(failure.text)
+  if (failure.errno !== undefined) {
+    const [name, meaning] = getSystemErrorMap().get(-failure.errno) ?? [`errno ${failure.errno}`, '']
+    const call = failure.syscall ? `${failure.syscall} ` : ''
+    const path = failure.path === undefined ? '' : ` '${failure.path}'`
+    parts.push(`${name}: ${meaning}, ${call.trimEnd()}${path}`)
+  } else if (failure.path !== undefined) {
+    parts.push(`'${failure.path}'`)
+  }
+  return parts.join(': ') || failure.code || 'unknown failure'
+}
+
+/** A bad argument: TypeError with Node's ERR_INVALID_ARG_VALUE. */
+export function invalidValue(message: string): TypeError {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
+}
+
+/** A bad argument: TypeError with Node's ERR_INVALID_ARG_TYPE. */
+export function invalidType(message: string): TypeError {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' })
+}
+
+/** The error to throw for what the shim or the addon reported. */
+export function toContainerError(failure: NativeFailure, context: FailureContext = {}): Error {
+  if (failure.code === 'ERR_INVALID_ARG_VALUE') return invalidValue(describe({ text: failure.text ?? '' }))
+  const who = [
+    context.containerId === undefined ? '' : `container '${context.containerId}'`,
+    context.processId === undefined ? '' : `process '${context.processId}'`,
+  ]
+    .filter(Boolean)
+    .join(', ')
+  return new ContainerError(
+    (failure.code as ContainerErrorCode | undefined) ?? 'ERR_SYSCALL',
+    `${who ? `${who}: ` : ''}${describe(failure)}`,
+    { ...context, ...failure },
+  )
+}
+
+/** An error thrown by Node's own fs functions, as a ContainerError; anything else is passed on. */
+export function fromNodeError(error: unknown, context: FailureContext = {}): unknown {
+  if (!(error instanceof Error) || typeof (error as NodeJS.ErrnoException).errno !== 'number') return error
+  const { errno, syscall, path } = error as NodeJS.ErrnoException
+  const failure: NativeFailure = { code: 'ERR_SYSCALL', errno: Math.abs(errno as number) }
+  if (syscall !== undefined) failure.syscall = syscall
+  if (path !== undefined) failure.path = path
+  return toContainerError(failure, context)
+}

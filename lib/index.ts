@@ -1,0 +1,11 @@
+// The public exports of the package, and nothing else.
+export {
+  Container,
+  type ContainerState,
+  type ExecOptions,
+  type StartOptions,
+} from './container.js'
+export { ContainerError, type ContainerErrorCode } from './errors.js'
+export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
+export type { ContainerOptions, LoadOptions, Signal, Stdio, StdioOptions } from './options.js'
+export { type ExitStatus, Process } from './process.js'

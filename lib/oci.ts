@@ -1,0 +1,93 @@
+// The parts of the OCI runtime specification that the package reads and takes.
+
+/** OCI runtime-spec `process.user`. */
+export interface OciUser {
+  uid?: number
+  gid?: number
+  umask?: number
+  additionalGids?: number[]
+}
+
+/** OCI runtime-spec `process.capabilities`: five lists of names such as `CAP_KILL`. */
+export interface OciCapabilities {
+  bounding?: string[]
+  effective?: string[]
+  inheritable?: string[]
+  permitted?: string[]
+  ambient?: string[]
+}
+
+/** OCI runtime-spec `process.rlimits[]`. */
+export interface OciRlimit {
+  type: string
+  soft: number
+  hard: number
+}
+
+/**
+ * OCI runtime-spec `process`, every field optional but `args`. What is left out (but `terminal` and
+ * `consoleSize`) comes from the container's own process.
+ */
+export interface ProcessSpec {
+  /** The program and its arguments; a name without `/` is looked up in `PATH` of `env`, in the container. */
+  args: string[]
+  /** A pseudo-terminal as standard streams; false. */
+  terminal?: boolean
+  /** Characters. */
+  consoleSize?: { height: number; width: number }
+  user?: OciUser
+  /** `NAME=value`; the last of two with one name counts. */
+  env?: string[]
+  /** Absolute, in the container. */
+  cwd?: string
+  capabilities?: OciCapabilities
+  rlimits?: OciRlimit[]
+  noNewPrivileges?: boolean
+  apparmorProfile?: string
+  selinuxLabel?: string
+  /** -1000 to 1000. */
+  oomScoreAdj?: number
+  ioPriority?: { class: string; priority?: number }
+  scheduler?: { policy: string; nice?: number; priority?: number; flags?: string[]; [key: string]: unknown }
+  execCPUAffinity?: { initial?: string; final?: string }
+}
+
+/** What is read of a bundle's config.json. */
+export interface OciConfig {
+  process?: ProcessSpec
+  linux?: {
+    uidMappings?: { containerID: number; hostID: number; size: number }[]
+    gidMappings?: { containerID: number; hostID: number; size: number }[]
+    [key: string]: unknown
+  }
+  [key: string]: unknown
+}
+
+const inherited = [
+  'user',
+  'env',
+  'cwd',
+  'capabilities',
+  'rlimits',
+  'noNewPrivileges',
+  'apparmorProfile',
+  'selinuxLabel',
+  'oomScoreAdj',
+  'ioPriority',
+  'scheduler',
+  'execCPUAffinity',
+] as const
+
+/** The whole process of an exec: what the caller left out comes from the container's own. */
+export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): ProcessSpec {
+  const out: Record<string, unknown> = { ...spec }
+  for (const key of inherited) {
+    if (out[key] === undefined && own[key] !== undefined) out[key] = own[key]
+  }
+  return out as unknown as ProcessSpec
+}
+
+/** The host's id for the container's root; 0 without a user namespace. */
+export function rootId(mappings: { containerID: number; hostID: number; size: number }[] | undefined): number {
+  return mappings?.find((mapping) => mapping.containerID === 0)?.hostID ?? 0
+}

@@ -1,0 +1,265 @@
+// Checks and defaults; every TypeError and RangeError of the package starts here.
+import { constants } from 'node:os'
+import { fstatSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { invalidType, invalidValue } from './errors.js'
+import type { ProcessSpec } from './oci.js'
+
+/** A signal by name or number (0 to 64; 0 only asks whether the process is there). */
+export type Signal = NodeJS.Signals | number
+
+/** How a container is created. */
+export interface ContainerOptions {
+  /** Directory that holds every container's state; created when missing. */
+  root: string
+  /** `^[A-Za-z0-9_+.-]+$`, at most 240 characters, neither `.` nor `..`. */
+  id: string
+  /** OCI bundle: config.json beside the root filesystem. */
+  bundle: string
+  /** Name or path of the OCI runtime binary; `runc`. */
+  runtime?: string
+  /** Global flags for it, e.g. `['--root=/run/other']`; honoured everywhere, native paths too. */
+  runtimeArgs?: string[]
+  /** Path of the shim executable; the one that ships with the package. */
+  shim?: string
+  labels?: string[]
+  /** `--no-pivot` of runc and crun; false. */
+  noPivotRoot?: boolean
+  /**
+   * Lives no longer than this program: when the handle is disposed of, or this program ends in whatever way,
+   * SIGKILL included, its shim kills and deletes it; false.
+   */
+  ephemeral?: boolean
+  /** Milliseconds that a start, a restore or an exec may take before it is undone, 1 to 2^31 - 1; 15000. */
+  timeout?: number
+}
+
+export interface LoadOptions {
+  timeout?: number
+  shim?: string
+}
+
+/**
+ * A path (FIFO or file) survives this program; a number is an open descriptor; `'ignore'` is /dev/null; `'inherit'`
+ * is this program's own stream of the same number; `'pipe'` gives a Node stream.
+ *
+ * A path is made absolute. A file of output is created with mode 0600 and appended to. A FIFO of output waits for
+ * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
+ * input ends by closeStdin() alone, so that writers may come and go.
+ */
+export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore'
+
+export interface StdioOptions {
+  /** `'ignore'` when left out, as are the others. */
+  stdin?: Stdio
+  stdout?: Stdio
+  stderr?: Stdio
+}
+
+export interface ResolvedOptions {
+  root: string
+  id: string
+  bundle: string
+  runtime: string
+  runtimeArgs: string[]
+  shim: string
+  labels: string[]
+  noPivotRoot: boolean
+  ephemeral: boolean
+  timeout: number
+}
+
+export const defaultTimeout = 15000
+const maxTimeout = 2 ** 31 - 1
+const maxIdLength = 240
+// Names that the state directory uses itself.
+const reservedProcessIds = new Set(['state.json', 'shim.sock', 'shim.lock', 'log.json', 'console.sock'])
+
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+function checkString(value: unknown, name: string): asserts value is string {
+  if (typeof value !== 'string') throw invalidType(`${name} must be a string, not ${show(value)}`)
+}
+
+function checkPath(value: unknown, name: string): string {
+  checkString(value, name)
+  if (value === '') throw invalidValue(`${name} must not be empty`)
+  if (value.includes('\0')) throw invalidValue(`${name} must not hold a NUL byte: ${show(value)}`)
+  return resolve(value)
+}
+
+function checkStrings(value: unknown, name: string): string[] {
+  if (!Array.isArray(value)) throw invalidType(`${name} must be an array of strings, not ${show(value)}`)
+  value.forEach((item, index) => {
+    checkString(item, `${name}[${index}]`)
+    if (item.includes('\0')) throw invalidValue(`${name}[${index}] must not hold a NUL byte`)
+  })
+  return [...(value as string[])]
+}
+
+function checkBoolean(value: unknown, name: string): boolean {
+  if (typeof value !== 'boolean') throw invalidType(`${name} must be a boolean, not ${show(value)}`)
+  return value
+}
+
+export function checkObject(value: unknown, name: string): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidType(`${name} must be an object, not ${show(value)}`)
+  }
+}
+
+export function checkId(value: unknown, name = 'id'): string {
+  checkString(value, name)
+  if (!/^[A-Za-z0-9_+.-]+$/.test(value) || value === '.' || value === '..') {
+    throw invalidValue(`${name} must match ^[A-Za-z0-9_+.-]+$ and be neither '.' nor '..': ${show(value)}`)
+  }
+  if (value.length > maxIdLength) {
+    throw invalidValue(`${name} must be at most ${maxIdLength} characters long, not ${value.length}`)
+  }
+  return value
+}
+
+export function checkProcessId(value: unknown): string {
+  const id = checkId(value, 'process id')
+  if (reservedProcessIds.has(id) || id.includes('.tmp.')) {
+    throw invalidValue(`process id ${show(id)} is a name that the state directory uses itself`)
+  }
+  return id
+}
+
+export function checkTimeout(value: unknown): number {
+  if (value === undefined) return defaultTimeout
+  if (typeof value !== 'number') throw invalidType(`timeout must be a number of milliseconds, not ${show(value)}`)
+  if (!Number.isInteger(value) || value < 1 || value > maxTimeout) {
+    throw Object.assign(new RangeError(`timeout must be a whole number from 1 to ${maxTimeout}, not ${value}`), {
+      code: 'ERR_INVALID_ARG_VALUE',
+    })
+  }
+  return value
+}
+
+export function checkRoot(value: unknown): string {
+  return checkPath(value, 'root')
+}
+
+export function checkShim(value: unknown): string {
+  return value === undefined ? '' : checkPath(value, 'shim')
+}
+
+export function checkContainerOptions(options: ContainerOptions): ResolvedOptions {
+  checkObject(options, 'options')
+  const id = checkId(options.id)
+  const root = checkPath(options.root, 'root')
+  const bundle = checkPath(options.bundle, 'bundle')
+  let runtime = 'runc'
+  if (options.runtime !== undefined) {
+    checkString(options.runtime, 'runtime')
+    if (options.runtime === '') throw invalidValue('runtime must not be empty')
+    if (options.runtime.includes('\0')) throw invalidValue('runtime must not hold a NUL byte')
+    runtime = options.runtime.includes('/') ? resolve(options.runtime) : options.runtime
+  }
+  return {
+    root,
+    id,
+    bundle,
+    runtime,
+    runtimeArgs: options.runtimeArgs === undefined ? [] : checkStrings(options.runtimeArgs, 'runtimeArgs'),
+    shim: checkShim(options.shim),
+    labels: options.labels === undefined ? [] : checkStrings(options.labels, 'labels'),
+    noPivotRoot: options.noPivotRoot === undefined ? false : checkBoolean(options.noPivotRoot, 'noPivotRoot'),
+    ephemeral: options.ephemeral === undefined ? false : checkBoolean(options.ephemeral, 'ephemeral'),
+    timeout: checkTimeout(options.timeout),
+  }
+}
+
+/** The number of a signal. */
+export function checkSignal(value: unknown): number {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value) || value < 0 || value > 64) {
+      throw Object.assign(new RangeError(`signal must be a whole number from 0 to 64, not ${value}`), {
+        code: 'ERR_INVALID_ARG_VALUE',
+      })
+    }
+    return value
+  }
+  if (typeof value !== 'string') throw invalidType(`signal must be a name or a number, not ${show(value)}`)
+  const number = (constants.signals as Record<string, number>)[value]
+  if (number === undefined) throw invalidValue(`unknown signal: ${show(value)}`)
+  return number
+}
+
+export function signalName(number: number): NodeJS.Signals | null {
+  if (number === 0) return null
+  // SIGIOT and SIGPOLL are other names of SIGABRT and SIGIO; the field's name is the one that comes out.
+  const aliases = new Set(['SIGIOT', 'SIGPOLL'])
+  for (const [name, value] of Object.entries(constants.signals)) {
+    if (value === number && !aliases.has(name)) return name as NodeJS.Signals
+  }
+  return `SIG${number}` as NodeJS.Signals
+}
+
+export function checkAbortSignal(value: unknown): AbortSignal | undefined {
+  if (value === undefined) return undefined
+  if (!(value instanceof AbortSignal)) throw invalidType('signal must be an AbortSignal')
+  return value
+}
+
+export function checkHook(value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') throw invalidType('onCreated must be a function')
+}
+
+export function checkStdio(value: unknown, name: string): Stdio {
+  if (value === undefined || value === null) return 'ignore'
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value) || value < 0) throw invalidValue(`${name} must be an open descriptor, not ${value}`)
+    try {
+      fstatSync(value)
+    } catch (cause) {
+      throw Object.assign(invalidValue(`${name} must be an open descriptor, and ${value} is not`), { cause })
+    }
+    return value
+  }
+  if (typeof value !== 'string') {
+    throw invalidType(`${name} must be 'pipe', 'inherit', 'ignore', a path or a descriptor, not ${show(value)}`)
+  }
+  if (value === 'pipe' || value === 'inherit' || value === 'ignore') return value
+  return checkPath(value, name)
+}
+
+/** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
+export function checkProcessSpec(spec: unknown): ProcessSpec {
+  checkObject(spec, 'spec')
+  const args = checkStrings(spec['args'], 'spec.args')
+  if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
+  if (spec['env'] !== undefined) {
+    checkStrings(spec['env'], 'spec.env').forEach((entry) => {
+      if (!/^[^=]+=/.test(entry)) throw invalidValue(`spec.env must hold NAME=value, not ${show(entry)}`)
+    })
+  }
+  if (spec['cwd'] !== undefined) {
+    checkString(spec['cwd'], 'spec.cwd')
+    if (!spec['cwd'].startsWith('/')) throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
+    if (spec['cwd'].includes('\0')) throw invalidValue('spec.cwd must not hold a NUL byte')
+  }
+  if (spec['terminal'] !== undefined) checkBoolean(spec['terminal'], 'spec.terminal')
+  if (spec['consoleSize'] !== undefined) {
+    checkObject(spec['consoleSize'], 'spec.consoleSize')
+    checkSize(spec['consoleSize']['height'], 'spec.consoleSize.height')
+    checkSize(spec['consoleSize']['width'], 'spec.consoleSize.width')
+  }
+  return spec as unknown as ProcessSpec
+}
+
+/** A terminal's rows or columns: 0 to 65535. */
+export function checkSize(value: unknown, name: string): number {
+  if (typeof value !== 'number') throw invalidType(`${name} must be a number, not ${show(value)}`)
+  if (!Number.isInteger(value) || value < 0 || value > 65535) {
+    throw Object.assign(new RangeError(`${name} must be a whole number from 0 to 65535, not ${value}`), {
+      code: 'ERR_INVALID_ARG_VALUE',
+    })
+  }
+  return value
+}

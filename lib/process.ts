@@ -1,0 +1,229 @@
+// A process in a container: init, or one that exec started.
+import type { Readable, Writable } from 'node:stream'
+import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { checkAbortSignal, checkSignal, checkSize, checkObject, type Signal, signalName } from './options.js'
+import type { Container } from './container.js'
+import type { NativeBinding } from './native.js'
+import type { ProcessSpec } from './oci.js'
+import type { WireExit } from './shim.js'
+import type { ProcessStreams, StdioNames } from './stdio.js'
+
+/** How a process ended. */
+export interface ExitStatus {
+  /** 0..255; 128 + n for signal n; 255 when truly unknown. */
+  exitCode: number
+  signal: NodeJS.Signals | null
+  exitedAt: Date
+  /**
+   * True when the kernel's OOM killer ended it: a SIGKILL while the container's `oom_kill` counter rose (v1
+   * memory.oom_control, v2 memory.events). The counter is the container's, so two processes that are killed in the
+   * same instant, one by the OOM killer and one by hand, cannot be told apart.
+   */
+  oomKilled: boolean
+  /** False only where the kernel no longer tells. */
+  known: boolean
+}
+
+/** @internal What a container lends to its processes. */
+export interface ProcessHost {
+  native: NativeBinding
+  container: Container
+  request(request: Record<string, unknown>, context: FailureContext): Promise<unknown>
+  /** A connection, so that the exit will be told. */
+  watch(): Promise<void>
+}
+
+/** @internal */
+export interface ProcessParts {
+  id: string
+  pid: number
+  starttime: number
+  spec: ProcessSpec
+  stdio: StdioNames
+  streams: ProcessStreams | null
+}
+
+export function toExitStatus(exit: WireExit): ExitStatus {
+  return {
+    exitCode: exit.exitCode,
+    signal: signalName(exit.signal),
+    exitedAt: new Date(exit.exitedAtMs),
+    oomKilled: exit.oomKilled,
+    known: exit.known,
+  }
+}
+
+interface Waiter {
+  resolve: (status: ExitStatus) => void
+  reject: (error: Error) => void
+}
+
+/** A process in a container. Its handle needs no closing; what it keeps open is given back at its exit. */
+export class Process {
+  readonly id: string
+  /** On the host. */
+  readonly pid: number
+  readonly spec: ProcessSpec
+  /** Paths as given; `/dev/null` for `'ignore'`; `pipe`, `inherit` or `fd:N` for what belonged to a program. */
+  readonly stdio: StdioNames
+  readonly stdin: Writable | null
+  readonly stdout: Readable | null
+  readonly stderr: Readable | null
+  readonly #host: ProcessHost
+  readonly #starttime: number
+  readonly #streams: ProcessStreams | null
+  #exit: ExitStatus | null = null
+  #delivered = false
+  #waiters = new Set<Waiter>()
+
+  /** @internal Processes are made by Container. */
+  constructor(host: ProcessHost, parts: ProcessParts) {
+    this.#host = host
+    this.id = parts.id
+    this.pid = parts.pid
+    this.#starttime = parts.starttime
+    this.spec = parts.spec
+    this.stdio = parts.stdio
+    this.#streams = parts.streams
+    this.stdin = parts.streams?.stdin ?? null
+    this.stdout = parts.streams?.stdout ?? null
+    this.stderr = parts.streams?.stderr ?? null
+  }
+
+  get container(): Container {
+    return this.#host.container
+  }
+
+  get state(): 'running' | 'stopped' {
+    return this.#exit ? 'stopped' : 'running'
+  }
+
+  /** Null while it runs. */
+  get exitStatus(): ExitStatus | null {
+    return this.#exit
+  }
+
+  /** @internal */
+  get starttime(): number {
+    return this.#starttime
+  }
+
+  /** @internal The shim, or the disk, says that it ended. */
+  exited(exit: WireExit, terminalBytes = 0): void {
+    if (this.#exit) return
+    this.#exit = toExitStatus(exit)
+    const finish = (): void => {
+      this.#delivered = true
+      const waiters = this.#waiters
+      this.#waiters = new Set()
+      for (const waiter of waiters) {
+        this.#host.native.unref()
+        waiter.resolve(this.#exit as ExitStatus)
+      }
+    }
+    if (!this.#streams) return finish()
+    this.#streams.drain(terminalBytes).then(finish, finish)
+  }
+
+  /** @internal Nobody will tell of the exit any more. */
+  abandon(error: Error): void {
+    const waiters = this.#waiters
+    this.#waiters = new Set()
+    for (const waiter of waiters) {
+      this.#host.native.unref()
+      waiter.reject(error)
+    }
+  }
+
+  /**
+   * The exit status, also for a process loaded after its exit. Resolves when all that was written before the exit has
+   * been delivered to `'pipe'` readers; a background child that keeps the pipe open delays nothing, and its later
+   * output still arrives on the stream. An aborted wait ends nothing but itself.
+   * ERR_SHIM_EXITED when the handle is closed meanwhile.
+   */
+  wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
+    try {
+      checkObject(options, 'options')
+      const signal = checkAbortSignal(options.signal)
+      if (this.#exit && this.#delivered) return Promise.resolve(this.#exit)
+      if (signal?.aborted) return Promise.reject(signal.reason as Error)
+      return new Promise<ExitStatus>((resolve, reject) => {
+        const waiter: Waiter = { resolve, reject }
+        if (signal) {
+          const onAbort = (): void => {
+            if (this.#waiters.delete(waiter)) this.#host.native.unref()
+            reject(signal.reason as Error)
+          }
+          signal.addEventListener('abort', onAbort, { once: true })
+          const clear = (): void => signal.removeEventListener('abort', onAbort)
+          waiter.resolve = (status) => (clear(), resolve(status))
+          waiter.reject = (error) => (clear(), reject(error))
+        }
+        this.#waiters.add(waiter)
+        this.#host.native.ref()
+        if (!this.#exit) {
+          this.#host.watch().catch((error: unknown) => {
+            if (this.#waiters.delete(waiter)) this.#host.native.unref()
+            waiter.reject(error as Error)
+          })
+        }
+      })
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /**
+   * Signals this very process, by pidfd: never another one that got its number; SIGTERM.
+   * ERR_PROCESS_EXITED once it has exited.
+   */
+  async kill(signal: Signal = 'SIGTERM'): Promise<void> {
+    const number = checkSignal(signal)
+    const context = this.#context()
+    if (this.#exit) throw new ContainerError('ERR_PROCESS_EXITED', `process '${this.id}' has exited`, context)
+    try {
+      this.#host.native.signalProcess(this.pid, this.#starttime, number)
+    } catch (error) {
+      const failure = error as NativeFailure
+      const ESRCH = 3
+      throw toContainerError(failure.errno === ESRCH ? { ...failure, code: 'ERR_PROCESS_EXITED' } : failure, context)
+    }
+  }
+
+  /** End of file for the program's standard input; on a terminal its end-of-file character. Again is no error. */
+  async closeStdin(): Promise<void> {
+    if (this.#exit) return
+    if (this.stdin) {
+      const stdin = this.stdin
+      if (stdin.writableEnded || stdin.destroyed) return
+      await new Promise<void>((resolve) => {
+        stdin.once('close', resolve)
+        stdin.end(() => resolve())
+      })
+      return
+    }
+    await this.#host.request({ op: 'closeStdin', process: this.id }, this.#context())
+  }
+
+  /** The size of its terminal, in characters, 0 to 65535. ERR_NOT_A_TERMINAL without one; ERR_PROCESS_EXITED. */
+  async resize(size: { columns: number; rows: number }): Promise<void> {
+    checkObject(size, 'size')
+    const columns = checkSize(size.columns, 'size.columns')
+    const rows = checkSize(size.rows, 'size.rows')
+    const context = this.#context()
+    if (!this.spec.terminal) {
+      throw new ContainerError('ERR_NOT_A_TERMINAL', `process '${this.id}' has no terminal`, context)
+    }
+    if (this.#exit) throw new ContainerError('ERR_PROCESS_EXITED', `process '${this.id}' has exited`, context)
+    await this.#host.request({ op: 'resize', process: this.id, columns, rows }, context)
+  }
+
+  /** Lets go of its streams; the process runs on. A terminal whose output was a pipe is hung up (SIGHUP). */
+  async close(): Promise<void> {
+    this.#streams?.discard()
+  }
+
+  #context(): FailureContext {
+    return { containerId: this.container.id, processId: this.id }
+  }
+}

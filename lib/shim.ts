@@ -1,0 +1,224 @@
+// A program's connection to a container's shim: requests with answers, and the events in between.
+import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import type { Fact, NativeBinding } from './native.js'
+
+/** How a process ended, as the shim words it. */
+export interface WireExit {
+  exitCode: number
+  signal: number
+  exitedAtMs: number
+  oomKilled: boolean
+  known: boolean
+}
+
+export interface WireProcess {
+  id: string
+  pid: number
+  starttime: number
+  exit?: WireExit
+}
+
+interface WireMessage {
+  seq?: number
+  result?: Record<string, unknown>
+  error?: NativeFailure
+  event?: string
+  process?: string
+  processes?: WireProcess[]
+  pid?: number
+  starttime?: number
+  terminalBytes?: number
+  exit?: WireExit
+}
+
+/** What a connection tells its container, in the order in which it happened. */
+export interface ShimListener {
+  onExit(process: string, exit: WireExit, terminalBytes: number): void
+  onCreated(pid: number, starttime: number): void
+  onDeleted(): void
+  onClosed(): void
+}
+
+export type WireStdio = { kind: 'fd' } | { kind: 'path'; path: string } | { kind: 'null' }
+
+interface Pending {
+  context: FailureContext
+  onResult: (result: Record<string, unknown>) => void
+  onError: (error: Error) => void
+}
+
+/** Thrown inside when another shim holds the container's lock: connect to that one. */
+export class ShimBusy extends Error {}
+
+const links = new WeakMap<NativeBinding, Map<number, ShimLink>>()
+
+function linksOf(native: NativeBinding): Map<number, ShimLink> {
+  let map = links.get(native)
+  if (!map) {
+    const created = new Map<number, ShimLink>()
+    map = created
+    links.set(native, created)
+    native.listen((facts: Fact[]) => {
+      for (const [connection, message] of facts) created.get(connection)?.receive(message)
+    })
+  }
+  return map
+}
+
+export class ShimLink {
+  readonly #native: NativeBinding
+  readonly #containerId: string
+  readonly #connection: number
+  readonly #pending = new Map<number, Pending>()
+  #seq = 0
+  #closed = false
+  #listener: ShimListener | null = null
+  #hello: { resolve: (processes: WireProcess[]) => void; reject: (error: Error) => void } | null = null
+
+  private constructor(native: NativeBinding, containerId: string, connection: number) {
+    this.#native = native
+    this.#containerId = containerId
+    this.#connection = connection
+  }
+
+  /**
+   * `open` gives the connection's number. Resolves once the shim has said hello, with the processes it knows.
+   * ERR_SHIM_EXITED when it ends before; ShimBusy when another one serves the container.
+   */
+  static async open(
+    native: NativeBinding,
+    containerId: string,
+    timeout: number,
+    open: () => Promise<number>,
+  ): Promise<{ link: ShimLink; processes: WireProcess[] }> {
+    const map = linksOf(native)
+    native.ref()
+    let timer: NodeJS.Timeout | undefined
+    try {
+      const connection = await open()
+      const link = new ShimLink(native, containerId, connection)
+      const hello = new Promise<WireProcess[]>((resolve, reject) => {
+        link.#hello = { resolve, reject }
+        timer = setTimeout(() => {
+          reject(
+            new ContainerError('ERR_START_TIMEOUT', `container '${containerId}': its shim did not answer`, {
+              containerId,
+            }),
+          )
+          link.close()
+        }, timeout)
+      })
+      map.set(connection, link)
+      return { link, processes: await hello }
+    } finally {
+      clearTimeout(timer)
+      native.unref()
+    }
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  listen(listener: ShimListener): void {
+    this.#listener = listener
+  }
+
+  /** The number by which a request can be cancelled, and its answer; `onResult` runs before any later event. */
+  request<T>(
+    request: Record<string, unknown>,
+    context: FailureContext,
+    onResult: (result: Record<string, unknown>) => T,
+    body: string | null = null,
+    fds: number[] = [],
+  ): { seq: number; answer: Promise<T> } {
+    const seq = ++this.#seq
+    const answer = new Promise<T>((resolve, reject) => {
+      if (this.#closed) return reject(this.#gone(context))
+      try {
+        this.#native.send(this.#connection, JSON.stringify({ ...request, seq }), body, fds)
+      } catch (error) {
+        const { errno } = error as NativeFailure
+        // EPIPE, ECONNRESET, ENOTCONN: the other side is no more.
+        return reject(
+          errno === 32 || errno === 104 || errno === 107
+            ? this.#gone(context)
+            : toContainerError(error as NativeFailure, context),
+        )
+      }
+      this.#native.ref()
+      this.#pending.set(seq, { context, onResult: (result) => resolve(onResult(result)), onError: reject })
+    })
+    return { seq, answer }
+  }
+
+  /** A request that is answered by an event, or not at all. */
+  tell(request: Record<string, unknown>): void {
+    if (!this.#closed) this.#native.send(this.#connection, JSON.stringify({ ...request, seq: 0 }), null, [])
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#native.closeConnection(this.#connection)
+    this.#end()
+  }
+
+  receive(text: string | null): void {
+    if (this.#closed) return
+    if (text === null) return this.#end()
+    const message = JSON.parse(text) as WireMessage
+    if (message.event !== undefined) return this.#event(message)
+    const pending = this.#pending.get(message.seq ?? 0)
+    if (!pending) return
+    this.#pending.delete(message.seq as number)
+    this.#native.unref()
+    if (message.error) pending.onError(toContainerError(message.error, pending.context))
+    else pending.onResult(message.result ?? {})
+  }
+
+  #event(message: WireMessage): void {
+    switch (message.event) {
+      case 'hello':
+        this.#hello?.resolve(message.processes ?? [])
+        this.#hello = null
+        break
+      case 'busy':
+        this.#hello?.reject(new ShimBusy())
+        this.#hello = null
+        this.close()
+        break
+      case 'failed':
+        this.#hello?.reject(toContainerError(message.error ?? {}, { containerId: this.#containerId }))
+        this.#hello = null
+        this.close()
+        break
+      case 'exit':
+        if (message.exit) this.#listener?.onExit(message.process ?? '', message.exit, message.terminalBytes ?? 0)
+        break
+      case 'created':
+        this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0)
+        break
+      case 'deleted':
+        this.#listener?.onDeleted()
+        break
+    }
+  }
+
+  #gone(context: FailureContext): ContainerError {
+    return new ContainerError('ERR_SHIM_EXITED', `container '${this.#containerId}': its shim has ended`, context)
+  }
+
+  #end(): void {
+    this.#closed = true
+    linksOf(this.#native).delete(this.#connection)
+    this.#hello?.reject(this.#gone({ containerId: this.#containerId }))
+    this.#hello = null
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    for (const { context, onError } of pending) {
+      this.#native.unref()
+      onError(this.#gone(context))
+    }
+    this.#listener?.onClosed()
+  }
+}

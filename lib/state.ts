@@ -1,0 +1,313 @@
+// The state directory: what is where, read with care and written whole.
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { channel } from 'node:diagnostics_channel'
+import { join } from 'node:path'
+import { ContainerError, fromNodeError } from './errors.js'
+import type { OciConfig, ProcessSpec } from './oci.js'
+import { checkId } from './options.js'
+import type { WireExit } from './shim.js'
+
+/** `<root>/<id>/state.json`: the keys of containerd 0.2's runtime package, and three more. */
+export interface StateFile {
+  bundle: string
+  labels: string[]
+  runtime: string
+  runtimeArgs: string[]
+  shim: string
+  noPivotRoot: boolean
+  ephemeral: boolean
+  timeout: number
+  /** The program that an ephemeral container belongs to. */
+  owner?: { pid: number; starttime: number }
+}
+
+/** One process directory. */
+export interface ProcessFile {
+  id: string
+  spec: ProcessSpec
+  stdio: { stdin: string; stdout: string; stderr: string }
+  pid: number
+  starttime: number
+  exit: WireExit | null
+}
+
+/** Told of every process directory that load() had to skip: `{ path, error }`. */
+const skipped = channel('libcontainer:skipped')
+
+const directoryMode = 0o711
+const fileMode = 0o600
+const maxFileBytes = 16 * 1024 * 1024
+
+function errnoOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function strings(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : []
+}
+
+async function readBounded(path: string): Promise<string> {
+  // A FIFO or device in a file's place must hold nobody up.
+  const info = await stat(path)
+  if (!info.isFile()) throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is not a regular file`, { path })
+  if (info.size > maxFileBytes) throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is too large`, { path })
+  return readFile(path, 'utf8')
+}
+
+function parseObject(text: string, path: string, containerId: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' is not JSON`, {
+      containerId,
+      path,
+      cause,
+    })
+  }
+  if (!isObject(value)) {
+    throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' holds no JSON object`, {
+      containerId,
+      path,
+    })
+  }
+  return value
+}
+
+/** The bundle's config.json. ERR_SYSCALL where it cannot be read, ERR_STATE_CORRUPT where it is not what it should be. */
+export async function readBundle(bundle: string, containerId: string): Promise<OciConfig> {
+  const path = join(bundle, 'config.json')
+  let text: string
+  try {
+    text = await readBounded(path)
+  } catch (error) {
+    throw fromNodeError(error, { containerId })
+  }
+  const config = parseObject(text, path, containerId)
+  for (const key of ['process', 'root', 'linux']) {
+    if (config[key] !== undefined && !isObject(config[key])) {
+      throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}': ${key} is not an object`, {
+        containerId,
+        path,
+      })
+    }
+  }
+  return config as OciConfig
+}
+
+/** Makes `<root>/<id>` with its state.json in one step; of two that race one gets ERR_CONTAINER_EXISTS. */
+export async function createDirectory(root: string, id: string, state: StateFile): Promise<void> {
+  const directory = join(root, id)
+  const exists = (): ContainerError =>
+    new ContainerError('ERR_CONTAINER_EXISTS', `container '${id}' exists already in '${root}'`, {
+      containerId: id,
+      path: directory,
+    })
+  let temporary: string | undefined
+  try {
+    await mkdir(root, { recursive: true, mode: directoryMode })
+    if (await stat(directory).then(() => true, () => false)) throw exists()
+    // ':' is in no id, so nobody takes it for a container.
+    temporary = await mkdtemp(join(root, `:${id}.`))
+    await writeFile(join(temporary, 'state.json'), JSON.stringify(state), { mode: fileMode })
+    await chmod(temporary, directoryMode)
+    // Over an empty directory rename(2) succeeds, over a container it does not.
+    await rename(temporary, directory)
+  } catch (error) {
+    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
+    const code = errnoOf(error)
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') throw exists()
+    throw fromNodeError(error, { containerId: id })
+  }
+}
+
+/** Removes a container that has no shim: out of sight in one step first. */
+export async function removeDirectory(root: string, id: string): Promise<void> {
+  const grave = join(root, `:${id}.${process.pid}`)
+  try {
+    await rename(join(root, id), grave)
+    await rm(grave, { recursive: true, force: true })
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return
+    throw fromNodeError(error, { containerId: id })
+  }
+}
+
+/** ERR_CONTAINER_NOT_FOUND or ERR_STATE_CORRUPT. */
+export async function readState(root: string, id: string): Promise<StateFile> {
+  const path = join(root, id, 'state.json')
+  let text: string
+  try {
+    text = await readBounded(path)
+  } catch (error) {
+    const code = errnoOf(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `there is no container '${id}' in '${root}'`, {
+        containerId: id,
+        path,
+      })
+    }
+    throw fromNodeError(error, { containerId: id })
+  }
+  const json = parseObject(text, path, id)
+  if (typeof json['bundle'] !== 'string' || json['bundle'] === '') {
+    throw new ContainerError('ERR_STATE_CORRUPT', `container '${id}': '${path}' names no bundle`, {
+      containerId: id,
+      path,
+    })
+  }
+  const shim = typeof json['shim'] === 'string' ? json['shim'] : ''
+  const owner = json['owner']
+  const state: StateFile = {
+    bundle: json['bundle'],
+    labels: strings(json['labels']),
+    runtime: typeof json['runtime'] === 'string' && json['runtime'] !== '' ? json['runtime'] : 'runc',
+    runtimeArgs: strings(json['runtimeArgs']),
+    // containerd 0.2 names its own shim, which speaks another language.
+    shim: shim.endsWith('containerd-shim') ? '' : shim,
+    noPivotRoot: json['noPivotRoot'] === true,
+    ephemeral: json['ephemeral'] === true,
+    timeout: typeof json['timeout'] === 'number' ? json['timeout'] : 0,
+  }
+  if (isObject(owner) && typeof owner['pid'] === 'number' && typeof owner['starttime'] === 'number') {
+    state.owner = { pid: owner['pid'], starttime: owner['starttime'] }
+  }
+  return state
+}
+
+/** Ids that load() would accept, sorted. A root that does not exist holds none. */
+export async function listIds(root: string): Promise<string[]> {
+  let entries: string[]
+  try {
+    entries = await readdir(root)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return []
+    throw fromNodeError(error)
+  }
+  const accepted = await Promise.all(
+    entries.sort().map(async (id) => {
+      try {
+        checkId(id)
+        await readState(root, id)
+        return [id]
+      } catch {
+        return []
+      }
+    }),
+  )
+  return accepted.flat()
+}
+
+async function readNumber(path: string): Promise<number | null> {
+  try {
+    const text = (await readBounded(path)).trim()
+    return /^\d{1,15}$/.test(text) ? Number(text) : null
+  } catch {
+    return null
+  }
+}
+
+async function readExit(directory: string): Promise<WireExit | null> {
+  const path = join(directory, 'exitStatus')
+  const code = await readNumber(path)
+  if (code === null) {
+    // There but unreadable: it has ended, and how is not known.
+    return (await stat(path).then(() => true, () => false))
+      ? { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
+      : null
+  }
+  const exit: WireExit = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
+  try {
+    const json = JSON.parse(await readBounded(join(directory, 'exit.json'))) as Partial<WireExit>
+    if (typeof json.signal === 'number') exit.signal = json.signal
+    if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
+    if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled
+    if (typeof json.known === 'boolean') exit.known = json.known
+  } catch {
+    // containerd 0.2 wrote the number alone; its file is as old as the exit.
+    exit.exitedAtMs = (await stat(path)).mtimeMs
+  }
+  return exit
+}
+
+async function readProcess(directory: string, id: string, containerId: string): Promise<ProcessFile> {
+  const path = join(directory, 'process.json')
+  const json = parseObject(await readBounded(path), path, containerId)
+  const args = strings(json['args'])
+  const [pid, starttime] = await Promise.all([
+    readNumber(join(directory, 'pid')),
+    readNumber(join(directory, 'starttime')),
+  ])
+  if (pid === null) {
+    throw new ContainerError('ERR_STATE_CORRUPT', `'${directory}' holds no pid`, { path: join(directory, 'pid') })
+  }
+  const name = (key: string): string => (typeof json[key] === 'string' && json[key] !== '' ? json[key] : '/dev/null')
+  const {
+    exec: _exec,
+    containerdStdin: _in,
+    containerdStdout: _out,
+    containerdStderr: _err,
+    runtimeArgs: _args,
+    noPivotRoot: _pivot,
+    checkpoint: _checkpoint,
+    rootUID: _uid,
+    rootGID: _gid,
+    ...spec
+  } = json
+  return {
+    id,
+    spec: { ...spec, args } as ProcessSpec,
+    stdio: { stdin: name('containerdStdin'), stdout: name('containerdStdout'), stderr: name('containerdStderr') },
+    pid,
+    starttime: starttime ?? 0,
+    exit: await readExit(directory),
+  }
+}
+
+/** Every process directory that can be read; the others are skipped, and said on `libcontainer:skipped`. */
+export async function readProcesses(root: string, id: string): Promise<ProcessFile[]> {
+  const directory = join(root, id)
+  const entries = await readdir(directory, { withFileTypes: true })
+  const out: ProcessFile[] = []
+  for (const entry of entries.filter((candidate) => candidate.isDirectory())) {
+    const path = join(directory, entry.name)
+    try {
+      checkId(entry.name)
+      out.push(await readProcess(path, entry.name, id))
+    } catch (error) {
+      skipped.publish({ containerId: id, path, error })
+    }
+  }
+  // Init first: it is the first one.
+  return out.sort((a, b) => Number(b.id === 'init') - Number(a.id === 'init') || a.starttime - b.starttime)
+}
+
+/** process.json as containerd 0.2 wrote it: the OCI process, and beside it how it was started. */
+export function processFile(
+  spec: ProcessSpec,
+  parts: {
+    exec: boolean
+    stdio: { stdin: string; stdout: string; stderr: string }
+    runtimeArgs: string[]
+    noPivotRoot: boolean
+    rootUID: number
+    rootGID: number
+  },
+): string {
+  return JSON.stringify({
+    ...spec,
+    exec: parts.exec,
+    containerdStdin: parts.stdio.stdin,
+    containerdStdout: parts.stdio.stdout,
+    containerdStderr: parts.stdio.stderr,
+    runtimeArgs: parts.runtimeArgs,
+    noPivotRoot: parts.noPivotRoot,
+    checkpoint: '',
+    rootUID: parts.rootUID,
+    rootGID: parts.rootGID,
+  })
+}

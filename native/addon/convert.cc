@@ -1,0 +1,36 @@
+// Between JavaScript values and plain native ones.
+#include "addon/convert.h"
+
+#include <cstring>
+
+namespace lc::addon {
+
+Napi::Error ToError(Napi::Env env, const Error& error) {
+  std::string message = error.text.empty() ? error.call : error.text;
+  if (error.err != 0) message += std::string(message.empty() ? "" : ": ") + strerror(error.err);
+  Napi::Error out = Napi::Error::New(env, message);
+  if (error.err != 0) out.Set("errno", Napi::Number::New(env, error.err));
+  if (!error.call.empty()) out.Set("syscall", Napi::String::New(env, error.call));
+  if (!error.path.empty()) out.Set("path", Napi::String::New(env, error.path));
+  if (!error.text.empty()) out.Set("text", Napi::String::New(env, error.text));
+  out.Set("code", Napi::String::New(env, error.code != nullptr ? error.code : "ERR_SYSCALL"));
+  return out;
+}
+
+std::vector<std::string> ToStrings(const Napi::Value& value) {
+  std::vector<std::string> out;
+  if (!value.IsArray()) return out;
+  auto array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(array.Get(i).ToString().Utf8Value());
+  return out;
+}
+
+std::vector<int> ToInts(const Napi::Value& value) {
+  std::vector<int> out;
+  if (!value.IsArray()) return out;
+  auto array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(array.Get(i).ToNumber().Int32Value());
+  return out;
+}
+
+}  // namespace lc::addon

@@ -1,0 +1,29 @@
+// What belongs to one Node environment: its connections, its shim images, the way to its JavaScript thread.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "events/connections.h"
+#include "events/shim_spawn.h"
+
+namespace lc::addon {
+
+struct Instance {
+  explicit Instance(Napi::Env env) : env(env) {}
+  ~Instance();
+
+  // The receiver of facts, once: `listener([[connection, message | null], ...])`, null when it closed.
+  void Listen(const Napi::Function& listener);
+  void Ref();
+  void Unref();
+
+  Napi::Env env;
+  std::shared_ptr<events::ShimImages> images = std::make_shared<events::ShimImages>();
+  std::unique_ptr<events::Connections> connections;
+  Napi::ThreadSafeFunction deliver;
+  int refs = 0;
+};
+
+}  // namespace lc::addon

@@ -1,0 +1,39 @@
+// Pausing and resuming a cgroup, and telling whether it is paused.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "core/cgroup_paths.h"
+#include "core/result.h"
+
+namespace lc {
+
+enum class FreezerState { kThawed, kFreezing, kFrozen };
+
+struct Freezer {
+  FreezerState state = FreezerState::kThawed;
+  // True: this cgroup itself was told to freeze. Frozen without that, it is an ancestor that holds it, and thawing
+  // this one changes nothing.
+  bool self = false;
+  bool by_ancestor() const { return state != FreezerState::kThawed && !self; }
+};
+
+// ERR_UNSUPPORTED without a freezer (v2 before Linux 5.2), ERR_CONTAINER_EXITED when the cgroup is gone,
+// ERR_STATE_CORRUPT when the kernel's file says something else than it can say.
+Result<Freezer> ReadFreezer(const CgroupPaths& paths);
+
+// Returns when the kernel says that every process stands still. At the deadline, and after any other failure, the
+// cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
+Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000);
+
+// Returns when the kernel says that this cgroup no longer freezes; an ancestor may still hold it, which the
+// answer tells.
+Result<Freezer> Thaw(const CgroupPaths& paths, int timeout_ms = 10'000);
+
+std::optional<FreezerState> ParseFreezerState(std::string_view text);  // v1 freezer.state
+std::optional<bool> ParseFlag(std::string_view text);                  // "0\n" or "1\n"
+// v2: cgroup.freeze and cgroup.events.
+std::optional<Freezer> ParseFreezerV2(std::string_view freeze, std::string_view events);
+
+}  // namespace lc

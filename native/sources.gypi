@@ -1,0 +1,58 @@
+{
+  "variables": {
+    "core_sources": [
+      "native/core/files.cc",
+      "native/core/frame_socket.cc",
+      "native/core/process_identity.cc"
+    ],
+    "state_sources": [
+      "native/state/oci_process.cc",
+      "native/state/runtime_record.cc"
+    ],
+    "cgroup_sources": [
+      "native/cgroup/freeze.cc",
+      "native/cgroup/mode.cc",
+      "native/cgroup/pids.cc"
+    ],
+    "nsexec_sources": [
+      "native/nsexec/child.cc",
+      "native/nsexec/parent.cc"
+    ],
+    "events_sources": [
+      "native/events/connections.cc",
+      "native/events/shim_spawn.cc"
+    ],
+    "addon_sources": [
+      "native/addon/container_query.cc",
+      "native/addon/convert.cc",
+      "native/addon/instance.cc",
+      "native/addon/module.cc"
+    ],
+    "shim_sources": [
+      "native/shim/container.cc",
+      "native/shim/container_delete.cc",
+      "native/shim/container_exec.cc",
+      "native/shim/container_start.cc",
+      "native/shim/event_loop.cc",
+      "native/shim/exit_record.cc",
+      "native/shim/main.cc",
+      "native/shim/pidfd_exit.cc",
+      "native/shim/pump.cc",
+      "native/shim/runtime_run.cc",
+      "native/shim/server.cc",
+      "native/shim/settings.cc",
+      "native/shim/stdio.cc",
+      "native/shim/target.cc"
+    ],
+    "test_sources": [
+    ],
+    "cflags": [
+      "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Os",
+      "-ffunction-sections", "-fdata-sections", "-fvisibility=hidden",
+      "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"
+    ],
+    "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
+    "addon_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"],
+    "shim_ldflags": ["-static", "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
+  }
+}
