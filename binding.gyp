@@ -22,7 +22,8 @@
       "target_name": "libcontainer-shim",
       "type": "executable",
       "sources": [
-        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(nsexec_sources)", "<@(shim_sources)"
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(nsexec_sources)", "<@(shim_sources)",
+        "<@(shim_main_sources)"
       ],
       "ldflags": ["<@(shim_ldflags)"]
     }

@@ -33,10 +33,12 @@ export function load(): Loaded {
         ['module_root', prebuilt, 'bindings'],
       ],
     }) as NativeBinding & { path?: string }
-    const directory = [join(packageRoot, 'build', 'Release'), join(packageRoot, prebuilt)].find((candidate) => {
-      tried.push(join(candidate, shimName))
-      return existsSync(join(candidate, 'libcontainer.node')) && existsSync(join(candidate, shimName))
-    })
+    const directory = [join(packageRoot, 'build', 'Release'), join(packageRoot, prebuilt)].find(
+      (candidate) => {
+        tried.push(join(candidate, shimName))
+        return existsSync(join(candidate, 'libcontainer.node')) && existsSync(join(candidate, shimName))
+      },
+    )
     if (directory === undefined) throw new Error(`no shim; tried ${tried.join(', ')}`)
     loaded = { native, shim: join(directory, shimName) }
     return loaded

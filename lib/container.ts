@@ -2,7 +2,13 @@
 import { join } from 'node:path'
 import { rm } from 'node:fs/promises'
 import { load as loadBinding } from './binding.js'
-import { ContainerError, type FailureContext, invalidValue, type NativeFailure, toContainerError } from './errors.js'
+import {
+  ContainerError,
+  type FailureContext,
+  invalidValue,
+  type NativeFailure,
+  toContainerError,
+} from './errors.js'
 import type { ContainerQuery, NativeBinding } from './native.js'
 import { inheritSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
@@ -492,7 +498,14 @@ export class Container implements AsyncDisposable {
     })
     failure.catch(() => undefined)
     this.#created = (pid, starttime) => {
-      const init = new Process(this.#host, { id: 'init', pid, starttime, spec, stdio: streams.names, streams })
+      const init = new Process(this.#host, {
+        id: 'init',
+        pid,
+        starttime,
+        spec,
+        stdio: streams.names,
+        streams,
+      })
       this.#processes.set('init', init)
       made(init)
       if (!onCreated) return
@@ -533,9 +546,9 @@ export class Container implements AsyncDisposable {
       return await Promise.race(hook ? [own, aborted, hook.failure] : [own, aborted])
     } catch (error) {
       if (!answered) {
-        await link.request({ op: 'cancel', target: seq }, { containerId: this.id }, () => undefined).answer.catch(
-          () => undefined,
-        )
+        await link
+          .request({ op: 'cancel', target: seq }, { containerId: this.id }, () => undefined)
+          .answer.catch(() => undefined)
         await own.catch(() => undefined)
       }
       throw error
@@ -561,7 +574,9 @@ export class Container implements AsyncDisposable {
 
   async #mustExist(): Promise<void> {
     if (this.#deleted) {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, { containerId: this.id })
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, {
+        containerId: this.id,
+      })
     }
     try {
       await readState(this.root, this.id)

@@ -1,10 +1,5 @@
 // The public exports of the package, and nothing else.
-export {
-  Container,
-  type ContainerState,
-  type ExecOptions,
-  type StartOptions,
-} from './container.js'
+export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container.js'
 export { ContainerError, type ContainerErrorCode } from './errors.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
 export type { ContainerOptions, LoadOptions, Signal, Stdio, StdioOptions } from './options.js'

@@ -88,6 +88,8 @@ export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): Proce
 }
 
 /** The host's id for the container's root; 0 without a user namespace. */
-export function rootId(mappings: { containerID: number; hostID: number; size: number }[] | undefined): number {
+export function rootId(
+  mappings: { containerID: number; hostID: number; size: number }[] | undefined,
+): number {
   return mappings?.find((mapping) => mapping.containerID === 0)?.hostID ?? 0
 }

@@ -105,7 +105,7 @@ function checkBoolean(value: unknown, name: string): boolean {
   return value
 }
 
-export function checkObject(value: unknown, name: string): asserts value is Record<string, unknown> {
+export function checkObject(value: unknown, name: string): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidType(`${name} must be an object, not ${show(value)}`)
   }
@@ -132,11 +132,15 @@ export function checkProcessId(value: unknown): string {
 
 export function checkTimeout(value: unknown): number {
   if (value === undefined) return defaultTimeout
-  if (typeof value !== 'number') throw invalidType(`timeout must be a number of milliseconds, not ${show(value)}`)
+  if (typeof value !== 'number')
+    throw invalidType(`timeout must be a number of milliseconds, not ${show(value)}`)
   if (!Number.isInteger(value) || value < 1 || value > maxTimeout) {
-    throw Object.assign(new RangeError(`timeout must be a whole number from 1 to ${maxTimeout}, not ${value}`), {
-      code: 'ERR_INVALID_ARG_VALUE',
-    })
+    throw Object.assign(
+      new RangeError(`timeout must be a whole number from 1 to ${maxTimeout}, not ${value}`),
+      {
+        code: 'ERR_INVALID_ARG_VALUE',
+      },
+    )
   }
   return value
 }
@@ -214,7 +218,8 @@ export function checkHook(value: unknown): void {
 export function checkStdio(value: unknown, name: string): Stdio {
   if (value === undefined || value === null) return 'ignore'
   if (typeof value === 'number') {
-    if (!Number.isInteger(value) || value < 0) throw invalidValue(`${name} must be an open descriptor, not ${value}`)
+    if (!Number.isInteger(value) || value < 0)
+      throw invalidValue(`${name} must be an open descriptor, not ${value}`)
     try {
       fstatSync(value)
     } catch (cause) {
@@ -223,15 +228,18 @@ export function checkStdio(value: unknown, name: string): Stdio {
     return value
   }
   if (typeof value !== 'string') {
-    throw invalidType(`${name} must be 'pipe', 'inherit', 'ignore', a path or a descriptor, not ${show(value)}`)
+    throw invalidType(
+      `${name} must be 'pipe', 'inherit', 'ignore', a path or a descriptor, not ${show(value)}`,
+    )
   }
   if (value === 'pipe' || value === 'inherit' || value === 'ignore') return value
   return checkPath(value, name)
 }
 
 /** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
-export function checkProcessSpec(spec: unknown): ProcessSpec {
-  checkObject(spec, 'spec')
+export function checkProcessSpec(value: unknown): ProcessSpec {
+  checkObject(value, 'spec')
+  const spec = value as Record<string, unknown>
   const args = checkStrings(spec['args'], 'spec.args')
   if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
   if (spec['env'] !== undefined) {
@@ -241,14 +249,16 @@ export function checkProcessSpec(spec: unknown): ProcessSpec {
   }
   if (spec['cwd'] !== undefined) {
     checkString(spec['cwd'], 'spec.cwd')
-    if (!spec['cwd'].startsWith('/')) throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
+    if (!spec['cwd'].startsWith('/'))
+      throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
     if (spec['cwd'].includes('\0')) throw invalidValue('spec.cwd must not hold a NUL byte')
   }
   if (spec['terminal'] !== undefined) checkBoolean(spec['terminal'], 'spec.terminal')
   if (spec['consoleSize'] !== undefined) {
     checkObject(spec['consoleSize'], 'spec.consoleSize')
-    checkSize(spec['consoleSize']['height'], 'spec.consoleSize.height')
-    checkSize(spec['consoleSize']['width'], 'spec.consoleSize.width')
+    const size = spec['consoleSize'] as Record<string, unknown>
+    checkSize(size['height'], 'spec.consoleSize.height')
+    checkSize(size['width'], 'spec.consoleSize.width')
   }
   return spec as unknown as ProcessSpec
 }

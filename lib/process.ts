@@ -169,7 +169,7 @@ export class Process {
         }
       })
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
   }
 
@@ -186,7 +186,10 @@ export class Process {
     } catch (error) {
       const failure = error as NativeFailure
       const ESRCH = 3
-      throw toContainerError(failure.errno === ESRCH ? { ...failure, code: 'ERR_PROCESS_EXITED' } : failure, context)
+      throw toContainerError(
+        failure.errno === ESRCH ? { ...failure, code: 'ERR_PROCESS_EXITED' } : failure,
+        context,
+      )
     }
   }
 

@@ -193,7 +193,8 @@ export class ShimLink {
         this.close()
         break
       case 'exit':
-        if (message.exit) this.#listener?.onExit(message.process ?? '', message.exit, message.terminalBytes ?? 0)
+        if (message.exit)
+          this.#listener?.onExit(message.process ?? '', message.exit, message.terminalBytes ?? 0)
         break
       case 'created':
         this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0)
@@ -205,7 +206,11 @@ export class ShimLink {
   }
 
   #gone(context: FailureContext): ContainerError {
-    return new ContainerError('ERR_SHIM_EXITED', `container '${this.#containerId}': its shim has ended`, context)
+    return new ContainerError(
+      'ERR_SHIM_EXITED',
+      `container '${this.#containerId}': its shim has ended`,
+      context,
+    )
   }
 
   #end(): void {

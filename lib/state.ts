@@ -53,8 +53,10 @@ function strings(value: unknown): string[] {
 async function readBounded(path: string): Promise<string> {
   // A FIFO or device in a file's place must hold nobody up.
   const info = await stat(path)
-  if (!info.isFile()) throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is not a regular file`, { path })
-  if (info.size > maxFileBytes) throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is too large`, { path })
+  if (!info.isFile())
+    throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is not a regular file`, { path })
+  if (info.size > maxFileBytes)
+    throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is too large`, { path })
   return readFile(path, 'utf8')
 }
 
@@ -70,10 +72,14 @@ function parseObject(text: string, path: string, containerId: string): Record<st
     })
   }
   if (!isObject(value)) {
-    throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' holds no JSON object`, {
-      containerId,
-      path,
-    })
+    throw new ContainerError(
+      'ERR_STATE_CORRUPT',
+      `container '${containerId}': '${path}' holds no JSON object`,
+      {
+        containerId,
+        path,
+      },
+    )
   }
   return value
 }
@@ -90,13 +96,17 @@ export async function readBundle(bundle: string, containerId: string): Promise<O
   const config = parseObject(text, path, containerId)
   for (const key of ['process', 'root', 'linux']) {
     if (config[key] !== undefined && !isObject(config[key])) {
-      throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}': ${key} is not an object`, {
-        containerId,
-        path,
-      })
+      throw new ContainerError(
+        'ERR_STATE_CORRUPT',
+        `container '${containerId}': '${path}': ${key} is not an object`,
+        {
+          containerId,
+          path,
+        },
+      )
     }
   }
-  return config as OciConfig
+  return config
 }
 
 /** Makes `<root>/<id>` with its state.json in one step; of two that race one gets ERR_CONTAINER_EXISTS. */
@@ -110,7 +120,13 @@ export async function createDirectory(root: string, id: string, state: StateFile
   let temporary: string | undefined
   try {
     await mkdir(root, { recursive: true, mode: directoryMode })
-    if (await stat(directory).then(() => true, () => false)) throw exists()
+    if (
+      await stat(directory).then(
+        () => true,
+        () => false,
+      )
+    )
+      throw exists()
     // ':' is in no id, so nobody takes it for a container.
     temporary = await mkdtemp(join(root, `:${id}.`))
     await writeFile(join(temporary, 'state.json'), JSON.stringify(state), { mode: fileMode })
@@ -216,7 +232,10 @@ async function readExit(directory: string): Promise<WireExit | null> {
   const code = await readNumber(path)
   if (code === null) {
     // There but unreadable: it has ended, and how is not known.
-    return (await stat(path).then(() => true, () => false))
+    return (await stat(path).then(
+      () => true,
+      () => false,
+    ))
       ? { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
       : null
   }
@@ -243,9 +262,12 @@ async function readProcess(directory: string, id: string, containerId: string): 
     readNumber(join(directory, 'starttime')),
   ])
   if (pid === null) {
-    throw new ContainerError('ERR_STATE_CORRUPT', `'${directory}' holds no pid`, { path: join(directory, 'pid') })
+    throw new ContainerError('ERR_STATE_CORRUPT', `'${directory}' holds no pid`, {
+      path: join(directory, 'pid'),
+    })
   }
-  const name = (key: string): string => (typeof json[key] === 'string' && json[key] !== '' ? json[key] : '/dev/null')
+  const name = (key: string): string =>
+    typeof json[key] === 'string' && json[key] !== '' ? json[key] : '/dev/null'
   const {
     exec: _exec,
     containerdStdin: _in,
@@ -260,8 +282,12 @@ async function readProcess(directory: string, id: string, containerId: string): 
   } = json
   return {
     id,
-    spec: { ...spec, args } as ProcessSpec,
-    stdio: { stdin: name('containerdStdin'), stdout: name('containerdStdout'), stderr: name('containerdStderr') },
+    spec: { ...spec, args },
+    stdio: {
+      stdin: name('containerdStdin'),
+      stdout: name('containerdStdout'),
+      stderr: name('containerdStderr'),
+    },
     pid,
     starttime: starttime ?? 0,
     exit: await readExit(directory),

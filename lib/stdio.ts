@@ -80,7 +80,11 @@ class Output {
   /** A reader that flows, or that was called and comes in a moment, has the data before wait() resolves. */
   async #settle(): Promise<void> {
     for (let turn = 0; this.#open() && this.stream.readableLength > 0; ++turn) {
-      if (this.stream.readableFlowing !== true && turn >= (this.stream.listenerCount('readable') > 0 ? 20 : 1)) break
+      if (
+        this.stream.readableFlowing !== true &&
+        turn >= (this.stream.listenerCount('readable') > 0 ? 20 : 1)
+      )
+        break
       await new Promise((resolve) => setImmediate(resolve))
     }
   }
@@ -168,6 +172,10 @@ export class ProcessStreams {
   /** After the exit: resolves once the readers have what was written before it. */
   async drain(terminalBytes: number): Promise<void> {
     if (this.stdin && !this.stdin.destroyed) this.stdin.destroy()
-    await Promise.all(this.#outputs.map((output, index) => output?.drain(this.#terminal && index === 0 ? terminalBytes : null)))
+    const [stdout, stderr] = this.#outputs
+    await Promise.all([
+      stdout?.drain(this.#terminal ? terminalBytes : null) ?? Promise.resolve(),
+      stderr?.drain(null) ?? Promise.resolve(),
+    ])
   }
 }

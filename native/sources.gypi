@@ -35,7 +35,6 @@
       "native/shim/container_start.cc",
       "native/shim/event_loop.cc",
       "native/shim/exit_record.cc",
-      "native/shim/main.cc",
       "native/shim/pidfd_exit.cc",
       "native/shim/pump.cc",
       "native/shim/runtime_run.cc",
@@ -44,7 +43,21 @@
       "native/shim/stdio.cc",
       "native/shim/target.cc"
     ],
+    "shim_main_sources": [
+      "native/shim/main.cc"
+    ],
     "test_sources": [
+      "native/test/main_test.cc",
+      "native/test/core_test.cc",
+      "native/test/frame_socket_test.cc",
+      "native/test/nsexec_test.cc",
+      "native/test/shim_test.cc",
+      "native/test/state_test.cc"
+    ],
+    "fuzz_sources": [
+      "native/test/fuzz/frame_socket_fuzz.cc",
+      "native/test/fuzz/oci_process_fuzz.cc",
+      "native/test/fuzz/runtime_record_fuzz.cc"
     ],
     "cflags": [
       "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Os",

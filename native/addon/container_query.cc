@@ -41,7 +41,8 @@ Result<std::string> QueryStatus(const ContainerQuery& query) {
   auto record = LoadRecord(query);
   if (!record) {
     // The record went between the two looks, or its init is dying.
-    if (record.error().code != nullptr && !IsAlive(query.init_pid, query.init_start)) return std::string("stopped");
+    if (record.error().code != nullptr && !IsAlive(query.init_pid, query.init_start))
+      return std::string("stopped");
     return record.error();
   }
   struct stat st {};

@@ -25,8 +25,8 @@ Result<std::string> QueryStatus(const ContainerQuery& query);
 // The whole cgroup subtree; ERR_CONTAINER_EXITED once it is gone.
 Result<std::vector<pid_t>> QueryPids(const ContainerQuery& query);
 
-// Signals every process of the container, each by its pidfd. SIGKILL goes on until none is left that was forked
-// meanwhile.
+// Signals every process of the container, each by its pidfd. SIGKILL goes on until none is left that was
+// forked meanwhile.
 Status SignalContainer(const ContainerQuery& query, int signal);
 
 }  // namespace lc::addon

@@ -10,8 +10,8 @@
 
 namespace lc::addon {
 
-// An Error with the properties errno, syscall, path, code and text, as far as they are known; the facade makes a
-// ContainerError of it.
+// An Error with the properties errno, syscall, path, code and text, as far as they are known; the facade
+// makes a ContainerError of it.
 Napi::Error ToError(Napi::Env env, const Error& error);
 
 std::vector<std::string> ToStrings(const Napi::Value& value);

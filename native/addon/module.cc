@@ -8,17 +8,18 @@
 #include "addon/container_query.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
-#include "core/process_identity.h"
 #include "core/files.h"
+#include "core/process_identity.h"
 #include "state/runtime_record.h"
-
 
 extern char** environ;
 
 namespace lc::addon {
 namespace {
 
-Instance* Of(const Napi::CallbackInfo& info) { return info.Env().GetInstanceData<Instance>(); }
+Instance* Of(const Napi::CallbackInfo& info) {
+  return info.Env().GetInstanceData<Instance>();
+}
 
 Napi::Value Throw(Napi::Env env, const Error& error) {
   ToError(env, error).ThrowAsJavaScriptException();
@@ -54,11 +55,14 @@ Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
   std::string directory = info[1].ToString();
   // Copied here: another thread may change the environment while the pool thread runs.
   std::vector<std::string> environment;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    environment.emplace_back(*entry);
   auto images = Of(info)->images;
   return Async<UniqueFd>::Run(
       info.Env(),
-      [images, shim, directory, environment] { return events::SpawnShim(images.get(), shim, directory, environment); },
+      [images, shim, directory, environment] {
+        return events::SpawnShim(images.get(), shim, directory, environment);
+      },
       [](Napi::Env env, UniqueFd& fd) { return Adopt(env, std::move(fd)); });
 }
 
@@ -101,7 +105,8 @@ Napi::Value CloseFd(const Napi::CallbackInfo& info) {
 
 Napi::Value PendingBytes(const Napi::CallbackInfo& info) {
   int pending = 0;
-  if (ioctl(info[0].ToNumber().Int32Value(), FIONREAD, &pending) != 0) return Throw(info.Env(), Error::Sys("FIONREAD"));
+  if (ioctl(info[0].ToNumber().Int32Value(), FIONREAD, &pending) != 0)
+    return Throw(info.Env(), Error::Sys("FIONREAD"));
   return Napi::Number::New(info.Env(), pending);
 }
 
@@ -187,5 +192,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace lc::addon
 
-static Napi::Object InitModule(Napi::Env env, Napi::Object exports) { return lc::addon::Init(env, exports); }
+static Napi::Object InitModule(Napi::Env env, Napi::Object exports) {
+  return lc::addon::Init(env, exports);
+}
 NODE_API_MODULE(libcontainer, InitModule)

@@ -12,9 +12,9 @@
 namespace lc {
 
 struct ProcStat {
-  char state = '?';     // proc(5): R S D Z T t X ...
+  char state = '?';  // proc(5): R S D Z T t X ...
   pid_t parent = 0;
-  uint64_t start = 0;   // field 22, clock ticks since boot
+  uint64_t start = 0;  // field 22, clock ticks since boot
   bool alive() const { return state != 'Z' && state != 'X' && state != 'x'; }
 };
 

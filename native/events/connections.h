@@ -25,7 +25,8 @@ class Connections {
     std::string message;
   };
 
-  // `notify` is called on the epoll thread when facts wait after there were none. It must not call back in here.
+  // `notify` is called on the epoll thread when facts wait after there were none. It must not call back in
+  // here.
   explicit Connections(std::function<void()> notify) : notify_(std::move(notify)) {}
   ~Connections();
   Connections(const Connections&) = delete;

@@ -22,7 +22,9 @@ namespace {
 constexpr unsigned kMfdExec = 0x10;  // MFD_EXEC, Linux 6.3; older kernels answer EINVAL
 constexpr int kHighFd = 10;          // clear of the numbers that the file actions below assign
 
-UniqueFd MoveHigh(UniqueFd fd) { return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd)); }
+UniqueFd MoveHigh(UniqueFd fd) {
+  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
+}
 
 Result<UniqueFd> SealedCopy(const std::string& path) {
   auto bytes = ReadFile(path, 64U << 20U);
@@ -30,7 +32,8 @@ Result<UniqueFd> SealedCopy(const std::string& path) {
   // By number: glibc has the wrapper since 2.27 only.
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   UniqueFd fd(static_cast<int>(syscall(SYS_memfd_create, "libcontainer-shim", kFlags | kMfdExec)));
-  if (!fd && errno == EINVAL) fd.Reset(static_cast<int>(syscall(SYS_memfd_create, "libcontainer-shim", kFlags)));
+  if (!fd && errno == EINVAL)
+    fd.Reset(static_cast<int>(syscall(SYS_memfd_create, "libcontainer-shim", kFlags)));
   if (!fd) return Error::Sys("memfd_create", path);
   auto written = WriteAll(fd.get(), *bytes, path);
   if (!written) return written.error();
@@ -98,8 +101,8 @@ Result<UniqueFd> SpawnShim(ShimImages* images, const std::string& shim, const st
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (err != 0) return Error::Of(err, "posix_spawn", shim);
-  // The process that was started forks the shim and ends at once. If the host program ignores SIGCHLD the kernel
-  // has reaped it already: ECHILD is as good.
+  // The process that was started forks the shim and ends at once. If the host program ignores SIGCHLD the
+  // kernel has reaped it already: ECHILD is as good.
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   return near;

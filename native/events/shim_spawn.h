@@ -30,8 +30,8 @@ class ShimImages {
   std::map<std::string, Image> images_;
 };
 
-// Starts the shim for a container's state directory, apart from this process's session and parentage, and gives
-// the connection to it.
+// Starts the shim for a container's state directory, apart from this process's session and parentage, and
+// gives the connection to it.
 Result<UniqueFd> SpawnShim(ShimImages* images, const std::string& shim, const std::string& directory,
                            const std::vector<std::string>& environment);
 

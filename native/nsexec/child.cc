@@ -25,7 +25,8 @@
 namespace lc::nsexec {
 namespace {
 
-// The channel to the parent is moved here, the first number after stdio, so that one close_range(2) closes the rest.
+// The channel to the parent is moved here, the first number after stdio, so that one close_range(2) closes
+// the rest.
 constexpr int kChannel = 3;
 constexpr size_t kMaxPasswdBytes = 16U << 20U;
 
@@ -104,10 +105,9 @@ void JoinNamespaces(const Plan& plan, int channel) {
     const char* name;
   };
   constexpr int kCount = 7;
-  constexpr Namespace kOrder[kCount] = {{CLONE_NEWIPC, "ipc"}, {CLONE_NEWUTS, "uts"},
-                                        {CLONE_NEWNET, "net"}, {CLONE_NEWCGROUP, "cgroup"},
-                                        {CLONE_NEWTIME, "time"}, {CLONE_NEWNS, "mnt"},
-                                        {CLONE_NEWUSER, "user"}};
+  constexpr Namespace kOrder[kCount] = {
+      {CLONE_NEWIPC, "ipc"},   {CLONE_NEWUTS, "uts"}, {CLONE_NEWNET, "net"},  {CLONE_NEWCGROUP, "cgroup"},
+      {CLONE_NEWTIME, "time"}, {CLONE_NEWNS, "mnt"},  {CLONE_NEWUSER, "user"}};
   int fds[kCount];
   for (int i = 0; i < kCount; ++i) {
     fds[i] = -1;
@@ -188,8 +188,9 @@ void CloseAbove(int channel) {
   if (syscall(SYS_close_range, channel + 1, ~0U, 0) == 0) return;
   // Before Linux 5.9.
   rlimit limit{};
-  int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < 1048576 ? static_cast<int>(limit.rlim_max)
-                                                                                : 1048576;
+  int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < 1048576
+                 ? static_cast<int>(limit.rlim_max)
+                 : 1048576;
   for (int fd = channel + 1; fd < last; ++fd) close(fd);
 }
 
@@ -203,7 +204,8 @@ void OwnStdio(const Plan& plan, int channel) {
     if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) continue;
     if (null_known && st.st_rdev != 0 && st.st_rdev == null_device.st_rdev) continue;
     // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
-    if (fchown(fd, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS && errno != EINVAL) {
+    if (fchown(fd, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS &&
+        errno != EINVAL) {
       Fail(channel, "fchown stdio", errno);
     }
   }
@@ -319,8 +321,9 @@ void BecomeUser(const Plan& plan, int channel) {
   Check(channel, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
   OwnStdio(plan, channel);
   // Groups, then gid, then uid: the last one takes away the right to do the others.
-  Check(channel, syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
-                     (errno == EPERM && plan.groups.empty()),
+  Check(channel,
+        syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
+            (errno == EPERM && plan.groups.empty()),
         "setgroups");
   Check(channel, syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid) == 0, "setresgid");
   Check(channel, syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid) == 0, "setresuid");
@@ -379,7 +382,8 @@ void AwaitRelease(int channel) {
   }
   channel = PlaceDescriptors(plan, channel);
   if (plan.terminal) OpenTerminal(plan, channel);
-  if (plan.no_new_privileges) Check(channel, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+  if (plan.no_new_privileges)
+    Check(channel, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
   umask(plan.umask);
   if (plan.scheduler) {
     Check(channel, syscall(SYS_sched_setattr, 0, &*plan.scheduler, 0) == 0, "sched_setattr");

@@ -108,8 +108,10 @@ Result<Started> Start(const Plan& plan) {
   if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
   memory.in_cgroup = plan.cgroup_fd >= 0;
   pid_t pid = Fork(plan.cgroup_fd);
-  if (pid < 0 && plan.cgroup_fd >= 0 && (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
-    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves itself.
+  if (pid < 0 && plan.cgroup_fd >= 0 &&
+      (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
+    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves
+    // itself.
     memory.in_cgroup = false;
     pid = Fork(-1);
   }
@@ -145,6 +147,9 @@ Outcome ReadOutcome(int channel, const Plan& plan) {
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  // A child that failed before it took its release: the kernel tells of the reset once, then gives the
+  // report.
+  if (n < 0 && errno == ECONNRESET) n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return outcome;
   UniqueFd received;
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); n >= 0 && c != nullptr; c = CMSG_NXTHDR(&message, c)) {

@@ -1,4 +1,5 @@
-// Everything a process needs to start inside a container, prepared before the fork: the child allocates nothing.
+// Everything a process needs to start inside a container, prepared before the fork: the child allocates
+// nothing.
 #pragma once
 
 #include <sched.h>

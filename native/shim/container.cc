@@ -191,8 +191,7 @@ void Container::ClientGone(ClientId client) {
 Status Container::RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3],
                              RunDone done) {
   std::vector<std::string> words = settings_.runtime_args;
-  for (const char* word : {"--log", LogPath().c_str(), "--log-format", "json"}) words.emplace_back(word);
-  words.push_back(name);
+  words.insert(words.end(), {"--log", LogPath(), "--log-format", "json", name});
   words.insert(words.end(), args.begin(), args.end());
   auto run = RuntimeRun::Start(settings_.runtime, words, name, LogPath(), fds);
   if (!run) return run.error();
@@ -205,7 +204,8 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
   // A frame is the request's JSON, then, after a NUL byte, whatever is to be stored as it stands.
   size_t nul = payload.find('\0');
   std::string_view head = std::string_view(payload).substr(0, nul);
-  std::string_view body = nul == std::string::npos ? std::string_view() : std::string_view(payload).substr(nul + 1);
+  std::string_view body =
+      nul == std::string::npos ? std::string_view() : std::string_view(payload).substr(nul + 1);
   JsonDocument request;
   if (!ParseJson(head, &request) || !request.IsObject()) {
     ReplyError({client, 0}, Error::Coded("ERR_INVALID_ARG_VALUE", "the request is no JSON object"));

@@ -121,7 +121,8 @@ class Container {
     RunDone done;
   };
   // Starts the runtime with the container's global flags; `done` gets the wait(2) status.
-  Status RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3], RunDone done);
+  Status RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3],
+                    RunDone done);
   std::string LogPath() const { return settings_.directory + "/log.json"; }
 
   EventLoop& loop_;

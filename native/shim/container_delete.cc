@@ -43,7 +43,8 @@ void Container::DeleteKill() {
 
 void Container::DeleteRunRuntime() {
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
-  if (!record && record.error().err == ENOENT) return DeleteDone(0);  // never created, or deleted by another hand
+  if (!record && record.error().err == ENOENT)
+    return DeleteDone(0);  // never created, or deleted by another hand
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
   auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int status) {

@@ -1,4 +1,5 @@
-// An exec: never a runtime process. On disk before it runs, and gone without a trace when it does not come to run.
+// An exec: never a runtime process. On disk before it runs, and gone without a trace when it does not come to
+// run.
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
@@ -27,7 +28,9 @@ bool NeverExecuted(pid_t pid) {
   return flags && (*flags & kForkNoExec) != 0;
 }
 
-Error ContainerExited() { return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited"); }
+Error ContainerExited() {
+  return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
+}
 
 }  // namespace
 
@@ -104,7 +107,8 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   auto started = nsexec::Start(exec->plan);
   if (!started) {
     // A pid namespace whose init is gone takes no more processes: pid_namespaces(7).
-    if (started.error().err == ENOMEM || started.error().err == EINVAL) return ExecUndo(exec, ContainerExited());
+    if (started.error().err == ENOMEM || started.error().err == EINVAL)
+      return ExecUndo(exec, ContainerExited());
     return ExecUndo(exec, started.error());
   }
   process.pid = started->pid;
@@ -188,8 +192,9 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   execs_.erase(exec->asker);
 }
 
-// An exec that is still under way has ended: before it ran, and then it never was, or after, and then its client
-// is told of the start first. Called while the process is a zombie. True: nothing more is to be done for it.
+// An exec that is still under way has ended: before it ran, and then it never was, or after, and then its
+// client is told of the start first. Called while the process is a zombie. True: nothing more is to be done
+// for it.
 bool Container::ExecEnded(pid_t pid, int) {
   auto known = by_pid_.find(pid);
   if (known == by_pid_.end() || execs_.empty()) return false;

@@ -1,4 +1,5 @@
-// A start: the runtime's create, the host's word where it asked for one, the runtime's start; or all of it undone.
+// A start: the runtime's create, the host's word where it asked for one, the runtime's start; or all of it
+// undone.
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -69,7 +70,8 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_EXITED", "the container has run and exited"));
   }
   if (start_ || init != nullptr) {
-    return ReplyError(asker, Error::Coded("ERR_PROCESS_EXISTS", "the container is started, or being started"));
+    return ReplyError(asker,
+                      Error::Coded("ERR_PROCESS_EXISTS", "the container is started, or being started"));
   }
   JsonDocument process;
   if (!ParseJson(body, &process) || !process.IsObject()) {

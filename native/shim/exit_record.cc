@@ -67,7 +67,7 @@ std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
     exit.signal = static_cast<int>(IntMember(json, "signal").value_or(0));
     exit.exited_at_ms = IntMember(json, "exitedAtMs").value_or(0);
     exit.oom_killed = BoolMember(json, "oomKilled").value_or(false);
-    exit.known = BoolMember(json, "known").value_or(true);
+    exit.known = exit.known && BoolMember(json, "known").value_or(true);
   }
   return exit;
 }

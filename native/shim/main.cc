@@ -1,11 +1,12 @@
-// libcontainer-shim <state directory>: one per container, started by the addon, lives on when its program does not.
+// libcontainer-shim <state directory>: one per container, started by the addon, lives on when its program
+// does not.
 //
-// Descriptor 3 is the first client's connection. The shim answers it with "hello", or with "busy" where another
-// shim serves the container already.
+// Descriptor 3 is the first client's connection. The shim answers it with "hello", or with "busy" where
+// another shim serves the container already.
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <sys/file.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -57,7 +58,8 @@ void CloseInherited() {
 
 UniqueFd BlockedSignals() {
   for (int signal = 1; signal < 32; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP) signal == SIGPIPE ? ::signal(signal, SIG_IGN) : ::signal(signal, SIG_DFL);
+    if (signal != SIGKILL && signal != SIGSTOP)
+      signal == SIGPIPE ? ::signal(signal, SIG_IGN) : ::signal(signal, SIG_DFL);
   }
   sigset_t none;
   sigemptyset(&none);
@@ -75,14 +77,16 @@ UniqueFd BlockedSignals() {
 
 int main(int argc, char** argv) {
   if (argc != 2 || argv[1][0] != '/') {
-    constexpr char kUsage[] = "usage: libcontainer-shim <absolute state directory>; started by libcontainer, not by hand\n";
+    constexpr char kUsage[] =
+        "usage: libcontainer-shim <absolute state directory>; started by libcontainer, not by hand\n";
     (void)!write(2, kUsage, sizeof(kUsage) - 1);
     return 64;
   }
   if (fcntl(kFirstClient, F_GETFD) < 0) return 64;
   Detach();
   CloseInherited();
-  // Before anything of a container is touched: what joins its namespaces from here must not be readable there.
+  // Before anything of a container is touched: what joins its namespaces from here must not be readable
+  // there.
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   prctl(PR_SET_NAME, "lc-shim", 0, 0, 0);

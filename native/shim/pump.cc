@@ -109,7 +109,8 @@ void Pump::Settle() {
       watching_from_ = false;
     }
   }
-  if (to_pollable_ && watching_to_) loop_.Change(to_.get(), buffer_.empty() ? 0U : static_cast<uint32_t>(EPOLLOUT));
+  if (to_pollable_ && watching_to_)
+    loop_.Change(to_.get(), buffer_.empty() ? 0U : static_cast<uint32_t>(EPOLLOUT));
 }
 
 void Pump::TakeAll() {

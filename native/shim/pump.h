@@ -15,8 +15,8 @@ class Pump {
   enum class End { kSourceEnded, kSinkGone };
   using OnEnd = std::function<void(End)>;
 
-  // Owns both descriptors. `on_end` is told once, when no more will be copied; the pump may be destroyed in it
-  // by way of EventLoop::Defer.
+  // Owns both descriptors. `on_end` is told once, when no more will be copied; the pump may be destroyed in
+  // it by way of EventLoop::Defer.
   Pump(EventLoop& loop, UniqueFd from, UniqueFd to, OnEnd on_end);
   ~Pump();
   Pump(const Pump&) = delete;

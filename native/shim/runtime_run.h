@@ -16,8 +16,9 @@ struct RuntimeRun {
   std::string log_path;
   UniqueFd output;  // what it printed, where its stdio is not the container's
 
-  // `fds` are its standard streams; -1 is /dev/null for input and a memory file for output. The run is a session
-  // of its own, so that all of it can be ended at once. ERR_RUNTIME where the binary cannot be executed.
+  // `fds` are its standard streams; -1 is /dev/null for input and a memory file for output. The run is a
+  // session of its own, so that all of it can be ended at once. ERR_RUNTIME where the binary cannot be
+  // executed.
   static Result<RuntimeRun> Start(const std::string& runtime, const std::vector<std::string>& args,
                                   std::string name, std::string log_path, const int fds[3]);
 

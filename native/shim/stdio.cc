@@ -168,8 +168,8 @@ void ProcessStdio::Begin(UniqueFd terminal) {
                                   if (end == Pump::End::kSinkGone) HangUp();
                                 });
   if (source) {
-    in_ = std::make_unique<Pump>(loop_, std::move(source), UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)),
-                                 [this](Pump::End end) {
+    in_ = std::make_unique<Pump>(loop_, std::move(source),
+                                 UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), [this](Pump::End end) {
                                    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
                                    if (end == Pump::End::kSourceEnded) CloseStdin();
                                  });

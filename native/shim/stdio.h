@@ -25,9 +25,9 @@ struct StdioSpec {
 Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds);
 
 // The streams of one process. Files and FIFOs are opened here, in the shim, so that they outlive the program
-// that named them. A FIFO of output stays open for reading too while the process runs: a reader that goes away
-// is no SIGPIPE, and the next one goes on where it left. A FIFO of input is copied through a pipe: end of file
-// is closeStdin, not a writer that came and went.
+// that named them. A FIFO of output stays open for reading too while the process runs: a reader that goes
+// away is no SIGPIPE, and the next one goes on where it left. A FIFO of input is copied through a pipe: end
+// of file is closeStdin, not a writer that came and went.
 class ProcessStdio {
  public:
   ProcessStdio(EventLoop& loop, std::vector<StdioSpec> specs) : loop_(loop), specs_(std::move(specs)) {}

@@ -1,4 +1,5 @@
-// The running container as the kernel shows it: what an exec joins, whether it is frozen, what the OOM killer did.
+// The running container as the kernel shows it: what an exec joins, whether it is frozen, what the OOM killer
+// did.
 #include "shim/target.h"
 
 #include <fcntl.h>
@@ -47,7 +48,8 @@ uint64_t KeyedValue(const UniqueFd& fd, std::string_view key) {
 }
 
 Error Unsupported(const std::string& what) {
-  return Error::Coded("ERR_UNSUPPORTED", "exec cannot apply " + what + ", which the container or the process asks for");
+  return Error::Coded("ERR_UNSUPPORTED",
+                      "exec cannot apply " + what + ", which the container or the process asks for");
 }
 
 }  // namespace
@@ -56,7 +58,8 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   auto record = LoadRuntimeRecord(RuntimeRoots(settings.runtime, settings.runtime_args), settings.id);
   if (!record) return record.error();
   if (record->init_pid != init_pid || (record->init_start != 0 && record->init_start != init_start)) {
-    return Error::Coded("ERR_STATE_CORRUPT", "the runtime's record is about another process", record->directory);
+    return Error::Coded("ERR_STATE_CORRUPT", "the runtime's record is about another process",
+                        record->directory);
   }
   auto target = std::make_unique<Target>();
   target->record_ = std::move(*record);
@@ -135,7 +138,9 @@ void Target::Thaw() const {
   }
 }
 
-uint64_t Target::OomKills() const { return KeyedValue(oom_, "oom_kill"); }
+uint64_t Target::OomKills() const {
+  return KeyedValue(oom_, "oom_kill");
+}
 
 Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
   if (record_.has_seccomp) return Unsupported("a seccomp filter");
@@ -186,7 +191,8 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
     attr.period = spec.period;
     plan.scheduler = attr;
   }
-  const std::string& cpus = process.affinity_final.empty() ? process.affinity_initial : process.affinity_final;
+  const std::string& cpus =
+      process.affinity_final.empty() ? process.affinity_initial : process.affinity_final;
   if (!cpus.empty()) {
     auto list = ParseCpuList(cpus);
     if (!list) return list.error();
@@ -197,7 +203,8 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
     }
     plan.affinity = set;
   }
-  if (record_.kind == RuntimeRecord::Kind::kRunc && !record_.no_new_keyring) plan.session_keyring = "_ses." + id_;
+  if (record_.kind == RuntimeRecord::Kind::kRunc && !record_.no_new_keyring)
+    plan.session_keyring = "_ses." + id_;
   return plan;
 }
 

@@ -1,4 +1,5 @@
-// The running container as the kernel shows it: what an exec joins, whether it is frozen, what the OOM killer did.
+// The running container as the kernel shows it: what an exec joins, whether it is frozen, what the OOM killer
+// did.
 #pragma once
 
 #include <memory>

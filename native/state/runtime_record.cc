@@ -54,7 +54,8 @@ std::string FlagValue(const std::vector<std::string>& args, const std::string& n
 
 }  // namespace
 
-std::vector<std::string> RuntimeRoots(const std::string& runtime, const std::vector<std::string>& runtime_args) {
+std::vector<std::string> RuntimeRoots(const std::string& runtime,
+                                      const std::vector<std::string>& runtime_args) {
   std::string root = FlagValue(runtime_args, "root");
   if (!root.empty()) return {root};
   size_t slash = runtime.rfind('/');
@@ -119,13 +120,14 @@ Result<RuntimeRecord> ParseRuncState(std::string_view text, const std::string& p
   record.has_intel_rdt = IsNonEmpty(Member(*config, "intel_rdt"));
   record.has_memory_policy = IsNonEmpty(Member(*config, "memory_policy"));
   if (const JsonValue* cgroups = Member(*config, "cgroups")) {
-    record.systemd_cgroup = BoolMember(*cgroups, "Systemd").value_or(false) ||
-                            BoolMember(*cgroups, "systemd").value_or(false);
+    record.systemd_cgroup =
+        BoolMember(*cgroups, "Systemd").value_or(false) || BoolMember(*cgroups, "systemd").value_or(false);
   }
   return record;
 }
 
-Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config, const std::string& path) {
+Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config,
+                                      const std::string& path) {
   JsonDocument json;
   if (!ParseJson(status, &json) || !json.IsObject()) return Corrupt(path, "not a JSON object");
   RuntimeRecord record;
@@ -139,7 +141,8 @@ Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view 
   record.systemd_cgroup = BoolMember(json, "systemd-cgroup").value_or(false);
 
   JsonDocument oci;
-  if (!ParseJson(config, &oci) || !oci.IsObject()) return Corrupt(path, "the saved config.json is not a JSON object");
+  if (!ParseJson(config, &oci) || !oci.IsObject())
+    return Corrupt(path, "the saved config.json is not a JSON object");
   const JsonValue* linux_config = Member(oci, "linux");
   if (linux_config != nullptr) {
     const JsonValue* namespaces = Member(*linux_config, "namespaces");

@@ -44,12 +44,14 @@ struct RuntimeRecord {
 // Where a runtime keeps `id`: --root from its global flags, else the default of the runtime by that name.
 // All three spellings (`--root=/x`, `--root /x`, `-root /x`) count, the last one wins. The order is that of
 // likelihood; a directory need not exist.
-std::vector<std::string> RuntimeRoots(const std::string& runtime, const std::vector<std::string>& runtime_args);
+std::vector<std::string> RuntimeRoots(const std::string& runtime,
+                                      const std::vector<std::string>& runtime_args);
 
 // ENOENT where no root holds the container; ERR_STATE_CORRUPT, with the path, where a record is garbled.
 Result<RuntimeRecord> LoadRuntimeRecord(const std::vector<std::string>& roots, const std::string& id);
 
 Result<RuntimeRecord> ParseRuncState(std::string_view text, const std::string& path);
-Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config, const std::string& path);
+Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config,
+                                      const std::string& path);
 
 }  // namespace lc

@@ -1,0 +1,79 @@
+# Everything from a bare Debian machine with Node: `make demo` shows it at work, `make test` proves it.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+# What a user's machine needs to build and run, and what tests and checks need beside that.
+BUILD_PACKAGES := g++ make python3 rapidjson-dev
+RUN_PACKAGES := runc busybox-static
+TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy
+FUZZ_PACKAGES := clang libclang-rt-14-dev
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ADDON := build/Release/libcontainer.node
+SHIM := build/Release/libcontainer-shim
+NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test build setup setup-test native-test unit-test integration-test check bench fuzz sanitize clean
+
+# Installs only what is missing, and asks the package server only then.
+define install
+	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+demo: build ## a container's life by this library, beside runc's own times
+	@node examples/demo.mjs
+
+test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests
+	npx vitest run
+
+setup:
+	$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
+
+setup-test: setup
+	$(call install,$(TEST_PACKAGES))
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+$(ADDON) $(SHIM) &: node_modules/.package-lock.json $(NATIVE_FILES)
+	npm run --silent build:native
+	@touch $(ADDON) $(SHIM)
+
+dist/.built: node_modules/.package-lock.json tsconfig.json $(wildcard lib/*)
+	rm -rf dist
+	npm run --silent build:ts
+	@touch $@
+
+build: setup
+	@$(MAKE) --no-print-directory $(ADDON) dist/.built
+
+native-test: setup-test ## doctest, plain and under AddressSanitizer and UndefinedBehaviorSanitizer
+	cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
+	cmake --build build-test --target native-tests -j2 -- --no-print-directory -s
+	./build-test/native-tests
+	cmake -S . -B build-asan -DLIBCONTAINER_TESTS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
+	cmake --build build-asan --target native-tests -j2 -- --no-print-directory -s
+	./build-asan/native-tests
+
+check: setup-test build ## types, linters and formats; warnings are errors
+	npm run --silent typecheck
+	npm run --silent lint -- --max-warnings 0
+	@find native -name '*.cc' -o -name '*.h' | xargs clang-format --dry-run --Werror
+	@cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
+	scripts/clang-tidy.sh
+
+bench: build setup-test
+	node bench/exec/run.mjs
+
+fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
+	$(call install,$(FUZZ_PACKAGES))
+	CC=clang CXX=clang++ cmake -S . -B build-fuzz -DLIBCONTAINER_FUZZERS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+clean:
+	rm -rf build build-test build-asan build-fuzz dist

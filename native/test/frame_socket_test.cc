@@ -1,0 +1,135 @@
+// Frames over a socket: whole and in pieces, with descriptors, and from a peer that means no good.
+#include "core/frame_socket.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+using lc::Frame;
+using lc::FrameSocket;
+using lc::UniqueFd;
+
+namespace {
+
+struct Pair {
+  Pair() {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    near = UniqueFd(ends[0]);
+    far = UniqueFd(ends[1]);
+  }
+  UniqueFd near;
+  UniqueFd far;
+};
+
+std::string Header(uint32_t length, uint32_t fds) {
+  std::string out(8, '\0');
+  memcpy(out.data(), &length, 4);
+  memcpy(out.data() + 4, &fds, 4);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("frames arrive as they were sent, descriptors with them") {
+  Pair pair;
+  FrameSocket a(std::move(pair.near));
+  FrameSocket b(std::move(pair.far));
+  int pipe_ends[2];
+  REQUIRE(pipe2(pipe_ends, O_CLOEXEC) == 0);
+  REQUIRE(a.Send("first").ok());
+  REQUIRE(a.Send("second", {pipe_ends[0], pipe_ends[1]}).ok());
+  REQUIRE(a.Send("").ok());
+  std::vector<Frame> frames;
+  CHECK(b.Read(&frames) == FrameSocket::State::kOpen);
+  // Descriptors end a read of the kernel's; the rest comes with the next.
+  while (frames.size() < 3 && b.Read(&frames) == FrameSocket::State::kOpen) {
+  }
+  REQUIRE(frames.size() == 3);
+  CHECK(frames[0].payload == "first");
+  CHECK(frames[1].payload == "second");
+  REQUIRE(frames[1].fds.size() == 2);
+  CHECK((fcntl(frames[1].fds[0].get(), F_GETFD) & FD_CLOEXEC) != 0);
+  CHECK(write(frames[1].fds[1].get(), "x", 1) == 1);
+  char got = 0;
+  CHECK(read(pipe_ends[0], &got, 1) == 1);
+  CHECK(frames[2].payload.empty());
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
+
+TEST_CASE("a frame larger than the socket's buffer goes out in pieces") {
+  Pair pair;
+  FrameSocket a(std::move(pair.near));
+  FrameSocket b(std::move(pair.far));
+  std::string big(5U << 20U, 'x');
+  int null_device = open("/dev/null", O_RDWR | O_CLOEXEC);
+  REQUIRE(a.Send(big, {null_device}).ok());
+  REQUIRE(a.Send("after", {null_device}).ok());
+  close(null_device);  // duplicated where it has to wait
+  CHECK(a.wants_flush());
+  std::vector<Frame> frames;
+  while (frames.size() < 2) {
+    REQUIRE(b.Read(&frames) == FrameSocket::State::kOpen);
+    REQUIRE(a.Flush().ok());
+  }
+  CHECK(frames[0].payload == big);
+  CHECK(frames[0].fds.size() == 1);
+  CHECK(frames[1].payload == "after");
+  CHECK(frames[1].fds.size() == 1);
+  CHECK_FALSE(a.wants_flush());
+}
+
+TEST_CASE("a peer that does not read is let go") {
+  Pair pair;
+  FrameSocket a(std::move(pair.near));
+  std::string chunk(8U << 20U, 'x');
+  bool refused = false;
+  for (int i = 0; i < 8 && !refused; ++i) refused = !a.Send(chunk).ok();
+  CHECK(refused);
+}
+
+TEST_CASE("wrong lengths and descriptor counts are garbled, not believed") {
+  for (const std::string& bytes : {Header(FrameSocket::kMaxPayload + 1, 0), Header(0xffffffff, 0xffffffff),
+                                   Header(1, FrameSocket::kMaxFds + 1), Header(1, 2) + "x"}) {
+    Pair pair;
+    FrameSocket b(std::move(pair.far));
+    REQUIRE(write(pair.near.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    std::vector<Frame> frames;
+    CHECK(b.Read(&frames) == FrameSocket::State::kGarbled);
+    CHECK(frames.empty());
+  }
+}
+
+TEST_CASE("the end of the peer is told after its last frame") {
+  Pair pair;
+  {
+    FrameSocket a(std::move(pair.near));
+    REQUIRE(a.Send("last words").ok());
+  }
+  FrameSocket b(std::move(pair.far));
+  std::vector<Frame> frames;
+  auto state = b.Read(&frames);
+  if (state == FrameSocket::State::kOpen) state = b.Read(&frames);
+  CHECK(state == FrameSocket::State::kClosed);
+  REQUIRE(frames.size() == 1);
+  CHECK(frames[0].payload == "last words");
+}
+
+TEST_CASE("half a frame waits for its other half") {
+  Pair pair;
+  FrameSocket b(std::move(pair.far));
+  std::string bytes = Header(4, 0) + "ab";
+  REQUIRE(write(pair.near.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  std::vector<Frame> frames;
+  CHECK(b.Read(&frames) == FrameSocket::State::kOpen);
+  CHECK(frames.empty());
+  REQUIRE(write(pair.near.get(), "cd", 2) == 2);
+  CHECK(b.Read(&frames) == FrameSocket::State::kOpen);
+  REQUIRE(frames.size() == 1);
+  CHECK(frames[0].payload == "abcd");
+}

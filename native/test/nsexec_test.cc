@@ -1,0 +1,119 @@
+// Starting a process without any namespace to join: the parts that need no container. The rest is in
+// test/integration.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "nsexec/parent.h"
+
+using lc::nsexec::Outcome;
+
+namespace {
+
+lc::nsexec::Plan PlanOf(std::vector<std::string> args, int out) {
+  lc::nsexec::Plan plan;
+  plan.args = std::move(args);
+  plan.env = {"PATH=/usr/bin:/bin", "A=1", "A=2"};
+  plan.cwd = "/";
+  static int null_device = open("/dev/null", O_RDWR | O_CLOEXEC);
+  plan.stdio[0] = null_device;
+  plan.stdio[1] = out >= 0 ? out : null_device;
+  plan.stdio[2] = null_device;
+  plan.uid = getuid();
+  plan.gid = getgid();
+  plan.bounding = plan.effective = plan.permitted = 0;
+  return plan;
+}
+
+Outcome Await(int channel, const lc::nsexec::Plan& plan) {
+  for (;;) {
+    pollfd wait{channel, POLLIN, 0};
+    poll(&wait, 1, 5000);
+    Outcome outcome = lc::nsexec::ReadOutcome(channel, plan);
+    if (outcome.kind != Outcome::Kind::kAgain) return outcome;
+  }
+}
+
+int StatusOf(pid_t pid) {
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return status;
+}
+
+}  // namespace
+
+TEST_CASE("a program found by PATH runs with its environment, and its end is its own") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  auto plan = PlanOf({"sh", "-c", "echo $A $HOME; exit 7"}, ends[1]);
+  auto started = lc::nsexec::Start(plan);
+  REQUIRE(started.ok());
+  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  CHECK(WEXITSTATUS(StatusOf(started->pid)) == 7);
+  close(ends[1]);
+  char text[64] = {};
+  CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+  close(ends[0]);
+  CHECK(std::string(text).starts_with("2 /"));
+}
+
+TEST_CASE("what cannot be executed is reported with errno and path") {
+  struct Bad {
+    std::vector<std::string> args;
+    int err;
+  };
+  for (const Bad& bad : {Bad{{"/does/not/exist"}, ENOENT}, Bad{{"does-not-exist"}, ENOENT},
+                         Bad{{"/etc/passwd"}, EACCES}, Bad{{"/"}, EACCES}}) {
+    auto plan = PlanOf(bad.args, -1);
+    auto started = lc::nsexec::Start(plan);
+    REQUIRE(started.ok());
+    REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+    auto outcome = Await(started->channel.get(), plan);
+    REQUIRE(outcome.kind == Outcome::Kind::kFailed);
+    CHECK(outcome.error.err == bad.err);
+    CHECK(outcome.error.call == "execve");
+    CHECK(outcome.error.path == bad.args[0]);
+    CHECK(WEXITSTATUS(StatusOf(started->pid)) == 127);
+  }
+  auto plan = PlanOf({"/bin/true"}, -1);
+  plan.cwd = "/does/not/exist";
+  auto started = lc::nsexec::Start(plan);
+  REQUIRE(started.ok());
+  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+  auto outcome = Await(started->channel.get(), plan);
+  REQUIRE(outcome.kind == Outcome::Kind::kFailed);
+  CHECK(outcome.error.path == "/does/not/exist");
+  StatusOf(started->pid);
+}
+
+TEST_CASE("without a release the program never runs") {
+  auto plan = PlanOf({"/bin/sh", "-c", "exit 7"}, -1);
+  auto started = lc::nsexec::Start(plan);
+  REQUIRE(started.ok());
+  started->channel.Reset();
+  CHECK(WEXITSTATUS(StatusOf(started->pid)) == 127);
+}
+
+TEST_CASE("no descriptor but the standard ones reaches the program") {
+  int leak = open("/dev/null", O_RDONLY);  // not close-on-exec, as a careless host program's would be
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  auto plan = PlanOf({"/bin/sh", "-c", "cd /proc/self/fd && echo *"}, ends[1]);
+  auto started = lc::nsexec::Start(plan);
+  REQUIRE(started.ok());
+  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  StatusOf(started->pid);
+  close(leak);
+  close(ends[1]);
+  char text[256] = {};
+  CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+  close(ends[0]);
+  // 3 is the directory that the shell's glob has open.
+  CHECK((std::string(text) == "0 1 2 3\n" || std::string(text) == "0 1 2\n"));
+}

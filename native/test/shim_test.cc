@@ -1,0 +1,228 @@
+// The shim's parts: event loop, pump, exit records, stdio requests, the runtime's failures.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+
+#include "core/files.h"
+#include "shim/event_loop.h"
+#include "shim/exit_record.h"
+#include "shim/pump.h"
+#include "shim/runtime_run.h"
+#include "shim/stdio.h"
+
+using lc::UniqueFd;
+using lc::shim::EventLoop;
+using lc::shim::ExitRecord;
+using lc::shim::Pump;
+
+namespace {
+
+struct TempDir {
+  TempDir() {
+    char name[] = "/tmp/lc-native-test-XXXXXX";
+    path = mkdtemp(name);
+  }
+  ~TempDir() { (void)lc::RemoveTreeAt(AT_FDCWD, path); }
+  std::string path;
+};
+
+struct Pipe {
+  Pipe() {
+    int ends[2];
+    REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    read_end = UniqueFd(ends[0]);
+    write_end = UniqueFd(ends[1]);
+  }
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+}  // namespace
+
+TEST_CASE("timers fire in order, cancelled ones never, deferred work after the round") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  std::string order;
+  loop.After(20, [&] { order += "b"; });
+  auto cancelled = loop.After(10, [&] { order += "x"; });
+  loop.After(5, [&] {
+    order += "a";
+    loop.Cancel(cancelled);
+    loop.Defer([&] { order += "d"; });
+  });
+  loop.After(40, [&] { loop.Stop(); });
+  loop.Run();
+  CHECK(order == "adb");
+}
+
+TEST_CASE("a descriptor's number that is used again gets no event of its predecessor") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  Pipe first;
+  Pipe other;
+  int calls = 0;
+  REQUIRE(loop.Watch(first.read_end.get(), EPOLLIN,
+                     [&](uint32_t) {
+                       ++calls;
+                       loop.Unwatch(first.read_end.get());
+                     })
+              .ok());
+  REQUIRE(write(first.write_end.get(), "x", 1) == 1);
+  loop.After(20, [&] { loop.Stop(); });
+  loop.Run();
+  CHECK(calls == 1);
+}
+
+TEST_CASE("a pump copies all and tells the end; a slow sink holds the source back") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  Pipe in;
+  Pipe out;
+  bool ended = false;
+  Pump pump(loop, std::move(in.read_end), std::move(out.write_end), [&](Pump::End end) {
+    CHECK(end == Pump::End::kSourceEnded);
+    ended = true;
+    loop.Stop();
+  });
+  pump.Begin();
+  std::string sent;
+  std::string got;
+  REQUIRE(loop.Watch(in.write_end.get(), EPOLLOUT,
+                     [&](uint32_t) {
+                       if (sent.size() >= 1000000) {
+                         loop.Unwatch(in.write_end.get());
+                         in.write_end.Reset();
+                         return;
+                       }
+                       std::string chunk(10000, static_cast<char>('a' + sent.size() / 10000 % 26));
+                       ssize_t n = write(in.write_end.get(), chunk.data(), chunk.size());
+                       if (n > 0) sent.append(chunk, 0, static_cast<size_t>(n));
+                     })
+              .ok());
+  REQUIRE(loop.Watch(out.read_end.get(), EPOLLIN,
+                     [&](uint32_t) {
+                       char chunk[3000];
+                       ssize_t n = read(out.read_end.get(), chunk, sizeof(chunk));
+                       if (n > 0) got.append(chunk, static_cast<size_t>(n));
+                     })
+              .ok());
+  loop.After(10000, [&] { loop.Stop(); });
+  loop.Run();
+  CHECK(ended);
+  char chunk[65536];
+  for (ssize_t n = 0; (n = read(out.read_end.get(), chunk, sizeof(chunk))) > 0;)
+    got.append(chunk, static_cast<size_t>(n));
+  CHECK(got == sent);
+  CHECK(pump.taken() == sent.size());
+}
+
+TEST_CASE("a pump whose reader left says so") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  Pipe in;
+  Pipe out;
+  signal(SIGPIPE, SIG_IGN);
+  bool gone = false;
+  Pump pump(loop, std::move(in.read_end), std::move(out.write_end), [&](Pump::End end) {
+    gone = end == Pump::End::kSinkGone;
+    loop.Stop();
+  });
+  pump.Begin();
+  out.read_end.Reset();
+  loop.After(5000, [&] { loop.Stop(); });
+  loop.Run();
+  CHECK(gone);
+}
+
+TEST_CASE("exit records come back from disk as they were written") {
+  TempDir dir;
+  ExitRecord killed = ExitRecord::FromWait(SIGKILL);
+  CHECK(killed.exit_code == 137);
+  killed.oom_killed = true;
+  REQUIRE(lc::shim::WriteExit(dir.path, killed).ok());
+  auto number = lc::ReadFile(dir.path + "/exitStatus");
+  REQUIRE(number.ok());
+  CHECK(*number == "137");
+  auto back = lc::shim::ReadExit(dir.path);
+  REQUIRE(back.has_value());
+  CHECK(back->signal == SIGKILL);
+  CHECK(back->oom_killed);
+  CHECK(back->exited_at_ms == killed.exited_at_ms);
+  CHECK(ExitRecord::FromWait(3 << 8).exit_code == 3);
+  CHECK_FALSE(ExitRecord::Unknown().known);
+
+  REQUIRE(lc::WriteWholeAt(AT_FDCWD, dir.path + "/exitStatus", "rubbish").ok());
+  CHECK_FALSE(lc::shim::ReadExit(dir.path)->known);
+  CHECK_FALSE(lc::shim::ReadExit(dir.path + "/none").has_value());
+}
+
+TEST_CASE("stdio requests") {
+  auto parse = [](const char* text, size_t count) {
+    lc::JsonDocument json;
+    REQUIRE(lc::ParseJson(text, &json));
+    std::vector<UniqueFd> fds;
+    for (size_t i = 0; i < count; ++i) fds.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    return lc::shim::ParseStdio(&json, &fds);
+  };
+  CHECK(parse(R"([{"kind":"fd"},{"kind":"null"},{"kind":"path","path":"/x"}])", 1).ok());
+  CHECK_FALSE(parse(R"([{"kind":"fd"},{"kind":"fd"},{"kind":"null"}])", 1).ok());      // too few
+  CHECK_FALSE(parse(R"([{"kind":"null"},{"kind":"null"},{"kind":"null"}])", 1).ok());  // too many
+  CHECK_FALSE(parse(R"([{"kind":"null"},{"kind":"null"}])", 0).ok());
+  CHECK_FALSE(parse(R"([{"kind":"path","path":"x"},{"kind":"null"},{"kind":"null"}])", 0).ok());
+  CHECK_FALSE(parse(R"([1,2,3])", 0).ok());
+  CHECK_FALSE(parse(R"({})", 0).ok());
+}
+
+TEST_CASE("a FIFO of output waits for its reader") {
+  TempDir dir;
+  std::string fifo = dir.path + "/fifo";
+  REQUIRE(mkfifo(fifo.c_str(), 0600) == 0);
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  std::vector<lc::shim::StdioSpec> specs(3);
+  specs[1].kind = lc::shim::StdioSpec::Kind::kPath;
+  specs[1].path = fifo;
+  lc::shim::ProcessStdio stdio(loop, std::move(specs));
+  auto opened = stdio.Open(false);
+  REQUIRE(opened.ok());
+  CHECK_FALSE(*opened);
+  CHECK(stdio.waiting_for() == fifo);
+  UniqueFd reader(open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  opened = stdio.Open(false);
+  REQUIRE(opened.ok());
+  CHECK(*opened);
+  reader.Reset();
+  signal(SIGPIPE, SIG_IGN);
+  CHECK(write(stdio.child(1), "x", 1) == 1);  // held open for the next reader
+}
+
+TEST_CASE("a runtime's failure is told by its log's last error, or by what it printed") {
+  TempDir dir;
+  const int fds[3] = {-1, -1, -1};
+  auto run = lc::shim::RuntimeRun::Start("/bin/sh", {"-c", "echo panic: oops >&2; exit 3"}, "create",
+                                         dir.path + "/log", fds);
+  REQUIRE(run.ok());
+  int status = 0;
+  waitpid(run->pid, &status, 0);
+  auto error = run->FailureOf(status, run->Log());
+  CHECK(std::string(error.code) == "ERR_RUNTIME");
+  CHECK(error.text == "the runtime's create exited with 3: panic: oops");
+  REQUIRE(lc::WriteWholeAt(
+              AT_FDCWD, dir.path + "/log",
+              "{\"level\":\"error\",\"msg\":\"first\"}\nrubbish\n{\"level\":\"warning\",\"msg\":\"w\"}\n"
+              "{\"level\":\"error\",\"msg\":\"last\"}\n")
+              .ok());
+  CHECK(run->FailureOf(status, run->Log()).text == "the runtime's create exited with 3: last");
+  auto missing = lc::shim::RuntimeRun::Start("/does/not/exist", {}, "create", dir.path + "/log", fds);
+  REQUIRE_FALSE(missing.ok());
+  CHECK(std::string(missing.error().code) == "ERR_RUNTIME");
+  CHECK(missing.error().err == ENOENT);
+  CHECK(missing.error().path == "/does/not/exist");
+}
