@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # What a user's machine needs to build and run, and what tests and checks need beside that.
-BUILD_PACKAGES := g++ make python3 rapidjson-dev
+BUILD_PACKAGES := g++ make python3 rapidjson-dev musl-dev
 RUN_PACKAGES := runc busybox-static
 TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy
 FUZZ_PACKAGES := clang libclang-rt-14-dev

@@ -4,7 +4,10 @@
     "include_dirs": ["native"],
     "cflags": ["<@(cflags)"],
     "cflags_cc": ["<@(cflags_cc)"],
-    "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y"]
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y"],
+    "configurations": {
+      "Release": {"cflags!": ["-O3"]}
+    }
   },
   "targets": [
     {
@@ -25,7 +28,10 @@
         "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(nsexec_sources)", "<@(shim_sources)",
         "<@(shim_main_sources)"
       ],
-      "ldflags": ["<@(shim_ldflags)"]
+      "cflags": ["<!@(sh scripts/shim-toolchain.sh cflags)"],
+      "cflags!": ["-D_FORTIFY_SOURCE=2"],
+      "ldflags": ["<@(shim_ldflags)", "<!@(sh scripts/shim-toolchain.sh ldflags)"],
+      "libraries": ["<!@(sh scripts/shim-toolchain.sh libs)"]
     }
   ]
 }

@@ -380,8 +380,8 @@ export class Container implements AsyncDisposable {
     if (this.#link && !this.#link.closed) {
       await this.#link.request({ op: 'remove', process: id }, context, () => undefined).answer
     } else {
-      if (!process) throw new ContainerError('ERR_PROCESS_NOT_FOUND', `there is no process '${id}'`, context)
       await this.#mustExist()
+      if (!process) throw new ContainerError('ERR_PROCESS_NOT_FOUND', `there is no process '${id}'`, context)
       await rm(join(this.root, this.id, id), { recursive: true, force: true })
     }
     this.#processes.delete(id)
@@ -712,8 +712,9 @@ export class Container implements AsyncDisposable {
 
   /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
   #releaseIdleLink(): void {
-    if (!this.#file.ephemeral && this.#processes.size === 0) {
-      this.#link?.close()
+    // A delete() that undid the start is still to be answered.
+    if (!this.#file.ephemeral && this.#processes.size === 0 && this.#link?.idle) {
+      this.#link.close()
       this.#link = null
     }
   }

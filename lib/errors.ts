@@ -38,16 +38,16 @@ export class ContainerError extends Error {
   override readonly name = 'ContainerError'
   /** Stable; messages are for people and may change. */
   readonly code: ContainerErrorCode
-  readonly containerId?: string
-  readonly processId?: string
+  declare readonly containerId?: string
+  declare readonly processId?: string
   /** The kernel's errno, positive, where the kernel said no. */
-  readonly errno?: number
+  declare readonly errno?: number
   /** The system call that said no. */
-  readonly syscall?: string
+  declare readonly syscall?: string
   /** The file, program or directory that it was about. */
-  readonly path?: string
+  declare readonly path?: string
   /** What the OCI runtime logged, bounded to its last 64 KiB. */
-  readonly runtimeLog?: string
+  declare readonly runtimeLog?: string
 
   constructor(code: ContainerErrorCode, message: string, details: ContainerErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })

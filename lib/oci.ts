@@ -82,7 +82,8 @@ const inherited = [
 export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): ProcessSpec {
   const out: Record<string, unknown> = { ...spec }
   for (const key of inherited) {
-    if (out[key] === undefined && own[key] !== undefined) out[key] = own[key]
+    // JSON of other tools writes null for what it leaves out; it must not mean "root" or "less confined".
+    if (out[key] === undefined || out[key] === null) out[key] = own[key] ?? undefined
   }
   return out as unknown as ProcessSpec
 }

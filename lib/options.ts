@@ -242,19 +242,19 @@ export function checkProcessSpec(value: unknown): ProcessSpec {
   const spec = value as Record<string, unknown>
   const args = checkStrings(spec['args'], 'spec.args')
   if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
-  if (spec['env'] !== undefined) {
+  if (spec['env'] !== undefined && spec['env'] !== null) {
     checkStrings(spec['env'], 'spec.env').forEach((entry) => {
       if (!/^[^=]+=/.test(entry)) throw invalidValue(`spec.env must hold NAME=value, not ${show(entry)}`)
     })
   }
-  if (spec['cwd'] !== undefined) {
+  if (spec['cwd'] !== undefined && spec['cwd'] !== null) {
     checkString(spec['cwd'], 'spec.cwd')
     if (!spec['cwd'].startsWith('/'))
       throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
     if (spec['cwd'].includes('\0')) throw invalidValue('spec.cwd must not hold a NUL byte')
   }
-  if (spec['terminal'] !== undefined) checkBoolean(spec['terminal'], 'spec.terminal')
-  if (spec['consoleSize'] !== undefined) {
+  if (spec['terminal'] !== undefined && spec['terminal'] !== null) checkBoolean(spec['terminal'], 'spec.terminal')
+  if (spec['consoleSize'] !== undefined && spec['consoleSize'] !== null) {
     checkObject(spec['consoleSize'], 'spec.consoleSize')
     const size = spec['consoleSize'] as Record<string, unknown>
     checkSize(size['height'], 'spec.consoleSize.height')

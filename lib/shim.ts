@@ -120,6 +120,11 @@ export class ShimLink {
     return this.#closed
   }
 
+  /** No request waits for its answer. */
+  get idle(): boolean {
+    return this.#pending.size === 0
+  }
+
   listen(listener: ShimListener): void {
     this.#listener = listener
   }

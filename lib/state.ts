@@ -153,6 +153,13 @@ export async function removeDirectory(root: string, id: string): Promise<void> {
   }
 }
 
+function notFound(root: string, id: string): ContainerError {
+  return new ContainerError('ERR_CONTAINER_NOT_FOUND', `there is no container '${id}' in '${root}'`, {
+    containerId: id,
+    path: join(root, id, 'state.json'),
+  })
+}
+
 /** ERR_CONTAINER_NOT_FOUND or ERR_STATE_CORRUPT. */
 export async function readState(root: string, id: string): Promise<StateFile> {
   const path = join(root, id, 'state.json')
@@ -161,12 +168,7 @@ export async function readState(root: string, id: string): Promise<StateFile> {
     text = await readBounded(path)
   } catch (error) {
     const code = errnoOf(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `there is no container '${id}' in '${root}'`, {
-        containerId: id,
-        path,
-      })
-    }
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw notFound(root, id)
     throw fromNodeError(error, { containerId: id })
   }
   const json = parseObject(text, path, id)
@@ -297,7 +299,11 @@ async function readProcess(directory: string, id: string, containerId: string): 
 /** Every process directory that can be read; the others are skipped, and said on `libcontainer:skipped`. */
 export async function readProcesses(root: string, id: string): Promise<ProcessFile[]> {
   const directory = join(root, id)
-  const entries = await readdir(directory, { withFileTypes: true })
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    // Deleted since its state.json was read.
+    if (errnoOf(error) === 'ENOENT') throw notFound(root, id)
+    throw fromNodeError(error, { containerId: id })
+  })
   const out: ProcessFile[] = []
   for (const entry of entries.filter((candidate) => candidate.isDirectory())) {
     const path = join(directory, entry.name)

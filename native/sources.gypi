@@ -44,7 +44,8 @@
       "native/shim/target.cc"
     ],
     "shim_main_sources": [
-      "native/shim/main.cc"
+      "native/shim/main.cc",
+      "native/shim/no_exceptions.cc"
     ],
     "test_sources": [
       "native/test/main_test.cc",
@@ -64,8 +65,8 @@
       "-ffunction-sections", "-fdata-sections", "-fvisibility=hidden",
       "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"
     ],
-    "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
+    "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fno-asynchronous-unwind-tables"],
     "addon_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"],
-    "shim_ldflags": ["-static", "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
+    "shim_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
   }
 }

@@ -8,7 +8,8 @@ namespace lc {
 
 struct CgroupPaths {
   struct Controller {
-    std::string name;  // "memory", "cpu,cpuacct" is two entries with one path; "name=systemd" as in /proc/PID/cgroup
+    std::string
+        name;  // "memory", "cpu,cpuacct" is two entries with one path; "name=systemd" as in /proc/PID/cgroup
     std::string path;  // absolute directory, e.g. /sys/fs/cgroup/memory/web
   };
   std::vector<Controller> v1;

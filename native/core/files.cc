@@ -76,12 +76,17 @@ Status WriteAll(int fd, std::string_view data, const std::string& path) {
   return Ok();
 }
 
-Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode) {
+Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode,
+                    const timespec* modified) {
   // The pid makes the name this process's own; a left-over of a dead one with that pid is replaced.
   std::string temporary = path + ".tmp." + std::to_string(getpid());
   UniqueFd fd(RetryOpenAt(dir_fd, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
   if (!fd) return Error::Sys("open", path);
   Status written = WriteAll(fd.get(), data, path);
+  if (written && modified != nullptr) {
+    const timespec times[2] = {*modified, *modified};
+    if (futimens(fd.get(), times) != 0) written = Error::Sys("futimens", path);
+  }
   if (!written) {
     unlinkat(dir_fd, temporary.c_str(), 0);
     return written;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,7 +27,9 @@ Result<std::string> RereadFd(int fd, const std::string& path, size_t limit = kMa
 
 // Temporary name in the same directory, then rename(2): no reader ever sees a part. No fsync, since
 // this state does not outlive a boot. The directory keeps no temporary file when it fails.
-Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode = 0600);
+// `modified`, where given, becomes the file's modification time.
+Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode = 0600,
+                    const timespec* modified = nullptr);
 
 // One write(2) to an existing file: how the kernel's control files want it.
 Status WriteOnceAt(int dir_fd, const std::string& path, std::string_view data);

@@ -46,20 +46,6 @@ void Check(int channel, bool good, const char* call, OnPath on_path = kNoPath) {
   if (!good) Fail(channel, call, errno, on_path);
 }
 
-void ResetSignals() {
-  // Node ignores SIGPIPE and the shim blocks what it reads by signalfd: none of it may reach the program.
-  // Raw, so that real-time signals that libc keeps for itself are reset too.
-  struct {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)();
-    unsigned long mask;
-  } action{};
-  for (int signal = 1; signal <= 64; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP) syscall(SYS_rt_sigaction, signal, &action, nullptr, 8);
-  }
-}
-
 void UnblockSignals() {
   uint64_t none = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
@@ -278,11 +264,9 @@ void SetLimits(const Plan& plan, int channel) {
 }
 
 void DropBounding(const Plan& plan, int channel) {
-  for (unsigned capability = 0; capability < 64; ++capability) {
-    if ((plan.bounding >> capability & 1U) != 0) continue;
-    int held = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
-    if (held < 0) break;  // past the last one this kernel knows
-    if (held == 1) Check(channel, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
+  uint64_t drop = plan.held_bounding & ~plan.bounding;
+  for (unsigned capability = 0; drop != 0; ++capability, drop >>= 1U) {
+    if ((drop & 1U) != 0) Check(channel, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
   }
 }
 
@@ -356,7 +340,6 @@ void AwaitRelease(int channel) {
 }  // namespace
 
 [[noreturn]] void RunChild(const Plan& plan, ChildMemory* memory, int channel) {
-  ResetSignals();
   Check(channel, syscall(SYS_setsid) >= 0, "setsid");
   if (plan.affinity) {
     Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*plan.affinity) == 0, "sched_setaffinity");

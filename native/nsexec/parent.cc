@@ -3,6 +3,7 @@
 
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -84,6 +85,16 @@ pid_t Fork(int cgroup_fd) {
 }
 
 }  // namespace
+
+uint64_t HeldBounding(bool user_namespace) {
+  uint64_t held = 0;
+  for (unsigned capability = 0; capability < 64; ++capability) {
+    int known = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+    if (known < 0) break;  // past the last one of this kernel
+    if (known == 1 || user_namespace) held |= uint64_t{1} << capability;
+  }
+  return held;
+}
 
 Result<Started> Start(const Plan& plan) {
   int pair[2];

@@ -56,6 +56,7 @@ struct Plan {
   std::vector<gid_t> groups;
   mode_t umask = 022;
   uint64_t bounding = 0;
+  uint64_t held_bounding = 0;  // what the parent's bounding set holds: HeldBounding()
   uint64_t effective = 0;
   uint64_t inheritable = 0;
   uint64_t permitted = 0;

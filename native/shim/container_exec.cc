@@ -150,9 +150,11 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   exec->channel.Reset();
   if (exec->failed) return;  // being undone; its end finishes that
   Process& process = *exec->process;
-  // Killed before execve: the end of file is no success. Its exit tells, and comes next.
-  auto stat = ReadProcStat(process.pid);
-  if (stat.ok() && !stat->alive() && NeverExecuted(process.pid)) {
+  // Killed before execve: the end of file is no success.
+  siginfo_t info{};
+  bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+               info.si_pid == process.pid;
+  if (ended && info.si_code != CLD_EXITED && NeverExecuted(process.pid)) {
     return ExecUndo(exec, InitRuns() ? Error::Coded("ERR_PROCESS_EXITED", "killed before it could run")
                                      : ContainerExited());
   }

@@ -1,7 +1,9 @@
-// How a process ended, and its two files: exitStatus (containerd's, one number) and exit.json (the rest).
+// How a process ended, and its files: exitStatus (containerd's, one number) and, where that is not all,
+// exit.json.
 #include "shim/exit_record.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <ctime>
@@ -47,11 +49,14 @@ void AddExit(Message* message, const ExitRecord& exit) {
 }
 
 Status WriteExit(const std::string& process_directory, const ExitRecord& exit) {
-  Message message;
-  AddExit(&message, exit);
-  auto status = WriteWholeAt(AT_FDCWD, process_directory + "/exit.json", message.Done());
-  if (!status) return status;
-  return WriteWholeAt(AT_FDCWD, process_directory + "/exitStatus", std::to_string(exit.exit_code));
+  if (exit.signal != 0 || exit.oom_killed || !exit.known) {
+    Message message;
+    AddExit(&message, exit);
+    auto status = WriteWholeAt(AT_FDCWD, process_directory + "/exit.json", message.Done());
+    if (!status) return status;
+  }
+  timespec at{exit.exited_at_ms / 1000, exit.exited_at_ms % 1000 * 1'000'000};
+  return WriteWholeAt(AT_FDCWD, process_directory + "/exitStatus", std::to_string(exit.exit_code), 0600, &at);
 }
 
 std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
@@ -61,6 +66,10 @@ std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
   ExitRecord exit;
   exit.exit_code = code && *code <= 255 ? static_cast<int>(*code) : 255;
   exit.known = code.has_value();
+  struct stat st {};
+  if (stat((process_directory + "/exitStatus").c_str(), &st) == 0) {
+    exit.exited_at_ms = int64_t{st.st_mtim.tv_sec} * 1000 + st.st_mtim.tv_nsec / 1'000'000;
+  }
   auto text = ReadFile(process_directory + "/exit.json", 4096);
   JsonDocument json;
   if (text && ParseJson(*text, &json)) {

@@ -1,4 +1,5 @@
-// How a process ended, and its two files: exitStatus (containerd's, one number) and exit.json (the rest).
+// How a process ended, and its files: exitStatus (containerd's, one number) and, where that is not all,
+// exit.json.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct ExitRecord {
   static ExitRecord Unknown();
 };
 
-// Both whole, exit.json first: whoever sees exitStatus finds the rest.
+// exitStatus has the time of the exit as its modification time. A signal, an OOM kill or an unknown end are
+// in exit.json, which is written first: whoever sees exitStatus finds the rest.
 Status WriteExit(const std::string& process_directory, const ExitRecord& exit);
 std::optional<ExitRecord> ReadExit(const std::string& process_directory);
 

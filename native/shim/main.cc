@@ -56,20 +56,25 @@ void CloseInherited() {
   fcntl(kFirstClient, F_SETFD, FD_CLOEXEC);
 }
 
-UniqueFd BlockedSignals() {
-  for (int signal = 1; signal < 32; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP)
-      signal == SIGPIPE ? ::signal(signal, SIG_IGN) : ::signal(signal, SIG_DFL);
+// Every signal has its default disposition, and all are blocked: a stray terminal or service signal does not
+// take the container's keeper away, a broken pipe is an errno, and a child has but a mask to clear before it
+// runs a program.
+UniqueFd BlockSignals() {
+  for (int signal = 1; signal <= 64; ++signal) {
+    // Raw: libc keeps two real-time signals to itself, and Node ignores SIGPIPE.
+    struct {
+      void (*handler)(int);
+      unsigned long flags;
+      void (*restorer)();
+      unsigned long mask;
+    } action{};
+    if (signal != SIGKILL && signal != SIGSTOP) syscall(SYS_rt_sigaction, signal, &action, nullptr, 8);
   }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  uint64_t all = ~uint64_t{0};
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, nullptr, sizeof(all));
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-  // A stray terminal or service signal must not take the container's keeper away.
-  for (int signal : {SIGHUP, SIGINT, SIGTERM, SIGQUIT}) ::signal(signal, SIG_IGN);
   return UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
@@ -110,7 +115,7 @@ int main(int argc, char** argv) {
   auto settings = lc::shim::LoadSettings(argv[1]);
   if (!settings) Refuse(&first, settings.error());
 
-  UniqueFd signals = BlockedSignals();
+  UniqueFd signals = BlockSignals();
   lc::shim::EventLoop loop;
   Status opened = loop.Open();
   if (!opened) Refuse(&first, opened.error());

@@ -12,6 +12,7 @@
 #include "cgroup/mode.h"
 #include "core/files.h"
 #include "core/process_identity.h"
+#include "nsexec/parent.h"
 
 namespace lc::shim {
 namespace {
@@ -66,6 +67,7 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   target->id_ = settings.id;
   target->init_pid_ = init_pid;
   for (const std::string& name : target->record_.namespaces) target->namespaces_ |= NamespaceFlag(name);
+  target->held_bounding_ = nsexec::HeldBounding((target->namespaces_ & CLONE_NEWUSER) != 0);
   auto pidfd = OpenPidfd(init_pid, init_start);
   if (pidfd) {
     target->init_pidfd_ = std::move(*pidfd);
@@ -168,6 +170,7 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
   plan.groups = process.groups;
   plan.umask = process.umask.value_or(record_.umask.value_or(022));
   plan.bounding = process.capabilities.bounding;
+  plan.held_bounding = held_bounding_;
   plan.effective = process.capabilities.effective;
   plan.inheritable = process.capabilities.inheritable;
   plan.permitted = process.capabilities.permitted;

@@ -37,6 +37,7 @@ class Target {
   std::string id_;
   pid_t init_pid_ = 0;
   int namespaces_ = 0;
+  uint64_t held_bounding_ = 0;
   UniqueFd init_pidfd_;
   UniqueFd pid_namespace_;
   UniqueFd own_pid_namespace_;

@@ -120,6 +120,11 @@ std::optional<uint32_t> Id(const JsonValue& json) {
 
 std::optional<Error> ParseUser(const JsonValue& user, OciProcess* out) {
   if (!user.IsObject()) return Invalid("user", "is not an object");
+  // Null reads as left out elsewhere; here left out is root.
+  for (const char* name : {"uid", "gid"}) {
+    auto given = user.FindMember(name);
+    if (given != user.MemberEnd() && given->value.IsNull()) return Invalid(std::string("user.") + name, "is null");
+  }
   if (const JsonValue* uid = Member(user, "uid")) {
     auto id = Id(*uid);
     if (!id) return Invalid("user.uid", "is not a whole number from 0 to 4294967294");

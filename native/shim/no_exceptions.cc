@@ -1,0 +1,98 @@
+// The shim is built without exceptions: what the C++ library would throw ends it, at once and with a word on
+// why. Defined here, these also keep the library's unwinder, demangler and locale code (300 KB) out of a
+// process that there is one of for each container.
+#include <bits/functexcept.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+
+namespace {
+
+[[noreturn]] void Die(const char* what) {
+  (void)!write(2, what, strlen(what));
+  abort();
+}
+
+void* Allocate(std::size_t size) {
+  void* memory = malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) Die("libcontainer-shim: out of memory\n");
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  return Allocate(size);
+}
+void* operator new[](std::size_t size) {
+  return Allocate(size);
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return malloc(size == 0 ? 1 : size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return malloc(size == 0 ? 1 : size);
+}
+void operator delete(void* memory) noexcept {
+  free(memory);
+}
+void operator delete[](void* memory) noexcept {
+  free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  free(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+  free(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  free(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+  free(memory);
+}
+
+// Named by the unwind tables of the C++ library's own objects; nothing unwinds here.
+extern "C" void __gxx_personality_v0() { Die("libcontainer-shim: exception\n"); }
+extern "C" void __cxa_pure_virtual() {
+  Die("libcontainer-shim: pure virtual call\n");
+}
+
+namespace std {
+
+// Without type information no deleter is ever asked for by type (make_shared).
+bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept { return false; }
+
+void __throw_bad_alloc() {
+  Die("libcontainer-shim: out of memory\n");
+}
+void __throw_bad_array_new_length() {
+  Die("libcontainer-shim: array too long\n");
+}
+void __throw_length_error(const char* what) {
+  Die(what);
+}
+void __throw_logic_error(const char* what) {
+  Die(what);
+}
+void __throw_out_of_range(const char* what) {
+  Die(what);
+}
+void __throw_out_of_range_fmt(const char* what, ...) {
+  Die(what);
+}
+void __throw_invalid_argument(const char* what) {
+  Die(what);
+}
+void __throw_bad_function_call() {
+  Die("libcontainer-shim: empty function called\n");
+}
+void __throw_bad_optional_access() {
+  Die("libcontainer-shim: empty optional read\n");
+}
+
+}  // namespace std
