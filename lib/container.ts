@@ -9,13 +9,14 @@ import {
   type NativeFailure,
   toContainerError,
 } from './errors.js'
-import type { ContainerQuery, NativeBinding } from './native.js'
+import type { ContainerBox, NativeBinding } from './native.js'
 import { inheritSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
   checkAbortSignal,
   checkContainerOptions,
   checkHook,
   checkId,
+  checkNumbers,
   checkObject,
   checkProcessId,
   checkProcessSpec,
@@ -30,6 +31,8 @@ import {
   type StdioOptions,
 } from './options.js'
 import { Process, type ProcessHost } from './process.js'
+import type { Resources } from './resources.js'
+import { conversionsOf } from './runtime.js'
 import { ShimBusy, ShimLink, type WireProcess } from './shim.js'
 import {
   createDirectory,
@@ -41,6 +44,7 @@ import {
   removeDirectory,
   type StateFile,
 } from './state.js'
+import { type Stats, toStats } from './stats.js'
 import { ProcessStreams } from './stdio.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
@@ -87,8 +91,10 @@ export class Container implements AsyncDisposable {
   #config: OciConfig | null
   #link: ShimLink | null = null
   #linking: Promise<ShimLink> | null = null
+  #box: { init: Process; box: ContainerBox } | null = null
   #created: ((pid: number, starttime: number) => void) | null = null
   #isCreated = true
+  #isPaused = false
   #deleted = false
   #closed = false
 
@@ -195,7 +201,8 @@ export class Container implements AsyncDisposable {
     const init = this.#processes.get('init')
     if (!init) return 'created'
     if (init.exitStatus) return 'stopped'
-    return this.#isCreated ? 'created' : 'running'
+    if (this.#isCreated) return 'created'
+    return this.#isPaused ? 'paused' : 'running'
   }
 
   /** Asks the kernel; never runs the runtime. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
@@ -204,8 +211,9 @@ export class Container implements AsyncDisposable {
     const init = this.#processes.get('init') ?? (await this.#discoverInit())
     if (!init) return 'created'
     if (init.exitStatus) return 'stopped'
-    const state = await this.#ask(() => this.#native.status(this.#query(init)))
-    if (state === 'running') this.#isCreated = false
+    const state = await this.#ask(() => this.#native.status(this.#boxOf(init)))
+    this.#isCreated = state === 'created'
+    this.#isPaused = state === 'paused'
     return state
   }
 
@@ -338,7 +346,7 @@ export class Container implements AsyncDisposable {
     checkObject(options, 'options')
     const context: FailureContext = { containerId: this.id }
     const init = this.#mustRun(context)
-    if (options.all) return this.#ask(() => this.#native.signalAll(this.#query(init), number))
+    if (options.all) return this.#ask(() => this.#native.signalAll(this.#boxOf(init), number))
     try {
       await init.kill(number)
     } catch (error) {
@@ -350,17 +358,96 @@ export class Container implements AsyncDisposable {
   /** Host pids of every process in the container's cgroups. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
   async pids(): Promise<number[]> {
     const init = this.#mustRun({ containerId: this.id })
-    return this.#ask(() => this.#native.pids(this.#query(init)))
+    return this.#ask(() => this.#native.pids(this.#boxOf(init)))
   }
 
   /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. */
   pidsSync(): number[] {
     const init = this.#mustRun({ containerId: this.id })
     try {
-      return this.#native.pidsSync(this.#query(init))
+      return this.#native.pidsSync(this.#boxOf(init))
     } catch (error) {
       throw toContainerError(error as NativeFailure, { containerId: this.id })
     }
+  }
+
+  /**
+   * Stops every process of the container by its freezer; done when the kernel says that all stand still. Paused already
+   * is no error. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL with ETIMEDOUT when it does not come to
+   * rest in the handle's timeout: then it runs on.
+   */
+  async pause(): Promise<void> {
+    const init = this.#mustRun({ containerId: this.id })
+    await this.#ask(() => this.#native.pause(this.#boxOf(init), this.#timeout))
+    this.#isPaused = true
+  }
+
+  /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
+  async resume(): Promise<void> {
+    const init = this.#mustRun({ containerId: this.id })
+    await this.#ask(() => this.#native.resume(this.#boxOf(init), this.#timeout))
+    this.#isPaused = false
+  }
+
+  /** What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
+  async stats(): Promise<Stats> {
+    const init = this.#mustRun({ containerId: this.id })
+    return toStats(await this.#ask(() => this.#native.stats(this.#boxOf(init))))
+  }
+
+  /** As stats(), on this thread. */
+  statsSync(): Stats {
+    const init = this.#mustRun({ containerId: this.id })
+    try {
+      return toStats(this.#native.statsSync(this.#boxOf(init)))
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, { containerId: this.id })
+    }
+  }
+
+  /** The figures of many containers in one native pass, off this thread; where one fails its error stands in its place. */
+  static async stats(containers: readonly Container[]): Promise<(Stats | ContainerError)[]> {
+    const out: (Stats | ContainerError)[] = []
+    const asked: { container: Container; index: number; box: ContainerBox }[] = []
+    containers.forEach((container, index) => {
+      try {
+        asked.push({
+          container,
+          index,
+          box: container.#boxOf(container.#mustRun({ containerId: container.id })),
+        })
+      } catch (error) {
+        out[index] = error as ContainerError
+      }
+    })
+    if (asked.length === 0) return out
+    const answers = await loadBinding().native.statsOfMany(asked.map(({ box }) => box))
+    asked.forEach(({ container, index }, at) => {
+      const answer = answers[at] as object | Error
+      out[index] =
+        answer instanceof Error
+          ? (toContainerError(answer as NativeFailure, { containerId: container.id }) as ContainerError)
+          : toStats(answer)
+    })
+    return out
+  }
+
+  /**
+   * Changes limits in the kernel and in the runtime's own record, so that the runtime's later updates keep them. What
+   * `resources` leaves out stays as it is; when a write fails, what was written before it is put back.
+   *
+   * TypeError or RangeError naming the field; ERR_SYSCALL with the file, the kernel's errno and a hint;
+   * ERR_UNSUPPORTED naming the controller that is not mounted; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
+   */
+  async updateResources(resources: Resources): Promise<void> {
+    checkObject(resources, 'resources')
+    checkNumbers(resources, 'resources')
+    const init = this.#mustRun({ containerId: this.id })
+    const options =
+      resources.cpu?.shares !== undefined || resources.pids?.limit === 0
+        ? await conversionsOf(this.runtime)
+        : { linearShares: false, pidsZeroIsOne: false }
+    await this.#ask(() => this.#native.update(this.#boxOf(init), JSON.stringify(resources), options))
   }
 
   /**
@@ -586,14 +673,19 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  #query(init: Process): ContainerQuery {
-    return {
-      id: this.id,
-      runtime: this.runtime,
-      runtimeArgs: this.#file.runtimeArgs,
-      pid: init.pid,
-      starttime: init.starttime,
+  /** The kernel side of this container as it runs with that init. */
+  #boxOf(init: Process): ContainerBox {
+    if (this.#box?.init !== init) {
+      const box = this.#native.container({
+        id: this.id,
+        runtime: this.runtime,
+        runtimeArgs: this.#file.runtimeArgs,
+        pid: init.pid,
+        starttime: init.starttime,
+      })
+      this.#box = { init, box }
     }
+    return this.#box.box
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {
@@ -627,8 +719,9 @@ export class Container implements AsyncDisposable {
     this.#isCreated = false
     const init = this.#processes.get('init')
     if (init && !init.exitStatus) {
-      const state = await this.#native.status(this.#query(init)).catch(() => 'running')
+      const state = await this.#native.status(this.#boxOf(init)).catch(() => 'running')
       this.#isCreated = state === 'created'
+      this.#isPaused = state === 'paused'
     }
   }
 

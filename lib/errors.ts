@@ -104,6 +104,7 @@ export function invalidType(message: string): TypeError {
 /** The error to throw for what the shim or the addon reported. */
 export function toContainerError(failure: NativeFailure, context: FailureContext = {}): Error {
   if (failure.code === 'ERR_INVALID_ARG_VALUE') return invalidValue(describe({ text: failure.text ?? '' }))
+  if (failure.code === 'ERR_INVALID_ARG_TYPE') return invalidType(describe({ text: failure.text ?? '' }))
   const who = [
     context.containerId === undefined ? '' : `container '${context.containerId}'`,
     context.processId === undefined ? '' : `process '${context.processId}'`,

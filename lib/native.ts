@@ -10,12 +10,22 @@ export interface ContainerQuery {
   starttime: number
 }
 
+/** A container's kernel side, kept open; meaningless but to the functions that take it. */
+export type ContainerBox = object & { readonly __container: unique symbol }
+
+export interface UpdateOptions {
+  /** cpu.shares to cpu.weight by the straight line of runc before 1.3.2 and of old crun. */
+  linearShares: boolean
+  /** pids.limit 0 writes 1, as runc since 1.3 does. */
+  pidsZeroIsOne: boolean
+}
+
 /** `[connection, message]`; null: the connection closed, and its number will not come again. */
 export type Fact = [connection: number, message: string | null]
 
 /**
  * The table in native/addon/module.cc. Failures are thrown, or rejected with, as errors with the properties of
- * NativeFailure. Nothing here waits on the JavaScript thread but `pidsSync`, which reads kernel files.
+ * NativeFailure. Nothing here waits on the JavaScript thread but the calls named `...Sync`, which read kernel files.
  */
 export interface NativeBinding {
   /** The receiver of all facts of this environment; takes effect once. */
@@ -39,8 +49,19 @@ export interface NativeBinding {
   signalProcess(pid: number, starttime: number, signal: number): void
   /** The start time of a process that runs, else null. */
   startTime(pid: number): number | null
-  status(query: ContainerQuery): Promise<'created' | 'running' | 'paused' | 'stopped'>
-  pids(query: ContainerQuery): Promise<number[]>
-  pidsSync(query: ContainerQuery): number[]
-  signalAll(query: ContainerQuery, signal: number): Promise<void>
+  /** Looks nothing up yet; every later call answers ERR_CONTAINER_EXITED once its cgroup is gone. */
+  container(query: ContainerQuery): ContainerBox
+  status(box: ContainerBox): Promise<'created' | 'running' | 'paused' | 'stopped'>
+  pids(box: ContainerBox): Promise<number[]>
+  pidsSync(box: ContainerBox): number[]
+  /** The keys of `runc events --stats` `.data`. */
+  stats(box: ContainerBox): Promise<object>
+  statsSync(box: ContainerBox): object
+  /** Figures or an error for each, in the order given. */
+  statsOfMany(boxes: ContainerBox[]): Promise<(object | Error)[]>
+  pause(box: ContainerBox, timeoutMs: number): Promise<void>
+  resume(box: ContainerBox, timeoutMs: number): Promise<void>
+  signalAll(box: ContainerBox, signal: number): Promise<void>
+  /** `resources` as `runc update -r -` takes them. */
+  update(box: ContainerBox, resources: string, options: UpdateOptions): Promise<void>
 }

@@ -211,6 +211,22 @@ export function checkAbortSignal(value: unknown): AbortSignal | undefined {
   return value
 }
 
+/** JSON has no NaN and no infinity, and what is above 2^53 has lost digits before it came here. */
+export function checkNumbers(value: unknown, name: string): void {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) throw invalidValue(`${name} must be a whole number, not ${value}`)
+    if (Math.abs(value) > 2 ** 63) {
+      throw Object.assign(new RangeError(`${name} is out of range: ${value}`), {
+        code: 'ERR_INVALID_ARG_VALUE',
+      })
+    }
+  } else if (typeof value === 'bigint') {
+    throw invalidType(`${name} must be a number, not a bigint`)
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [key, item] of Object.entries(value)) checkNumbers(item, `${name}.${key}`)
+  }
+}
+
 export function checkHook(value: unknown): void {
   if (value !== undefined && typeof value !== 'function') throw invalidType('onCreated must be a function')
 }
@@ -253,7 +269,8 @@ export function checkProcessSpec(value: unknown): ProcessSpec {
       throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
     if (spec['cwd'].includes('\0')) throw invalidValue('spec.cwd must not hold a NUL byte')
   }
-  if (spec['terminal'] !== undefined && spec['terminal'] !== null) checkBoolean(spec['terminal'], 'spec.terminal')
+  if (spec['terminal'] !== undefined && spec['terminal'] !== null)
+    checkBoolean(spec['terminal'], 'spec.terminal')
   if (spec['consoleSize'] !== undefined && spec['consoleSize'] !== null) {
     checkObject(spec['consoleSize'], 'spec.consoleSize')
     const size = spec['consoleSize'] as Record<string, unknown>

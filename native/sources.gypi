@@ -10,9 +10,26 @@
       "native/state/runtime_record.cc"
     ],
     "cgroup_sources": [
+      "native/cgroup/descriptors.cc",
       "native/cgroup/freeze.cc",
+      "native/cgroup/handle.cc",
+      "native/cgroup/handle_parts.cc",
+      "native/cgroup/hints.cc",
+      "native/cgroup/json_text.cc",
       "native/cgroup/mode.cc",
-      "native/cgroup/pids.cc"
+      "native/cgroup/oom.cc",
+      "native/cgroup/pids.cc",
+      "native/cgroup/plan.cc",
+      "native/cgroup/plan_v1.cc",
+      "native/cgroup/plan_v2.cc",
+      "native/cgroup/record_patch.cc",
+      "native/cgroup/resources_json.cc",
+      "native/cgroup/stat_files.cc",
+      "native/cgroup/stats_parse.cc",
+      "native/cgroup/writer.cc"
+    ],
+    "cgroup_shim_sources": [
+      "native/cgroup/mode.cc"
     ],
     "nsexec_sources": [
       "native/nsexec/child.cc",
@@ -23,10 +40,11 @@
       "native/events/shim_spawn.cc"
     ],
     "addon_sources": [
-      "native/addon/container_query.cc",
+      "native/addon/container_box.cc",
       "native/addon/convert.cc",
       "native/addon/instance.cc",
-      "native/addon/module.cc"
+      "native/addon/module.cc",
+      "native/addon/stats_object.cc"
     ],
     "shim_sources": [
       "native/shim/container.cc",
@@ -48,20 +66,33 @@
       "native/shim/no_exceptions.cc"
     ],
     "test_sources": [
-      "native/test/main_test.cc",
+      "native/test/cgroup_freeze_test.cc",
+      "native/test/cgroup_handle_test.cc",
+      "native/test/cgroup_mode_test.cc",
+      "native/test/cgroup_oom_test.cc",
+      "native/test/cgroup_pids_test.cc",
+      "native/test/cgroup_plan_test.cc",
+      "native/test/cgroup_record_patch_test.cc",
+      "native/test/cgroup_resources_json_test.cc",
+      "native/test/cgroup_stats_parse_test.cc",
+      "native/test/cgroup_writer_test.cc",
       "native/test/core_test.cc",
       "native/test/frame_socket_test.cc",
+      "native/test/main_test.cc",
       "native/test/nsexec_test.cc",
       "native/test/shim_test.cc",
       "native/test/state_test.cc"
     ],
     "fuzz_sources": [
+      "native/test/fuzz/cgroup_mode_fuzz.cc",
+      "native/test/fuzz/cgroup_record_fuzz.cc",
+      "native/test/fuzz/cgroup_stats_fuzz.cc",
       "native/test/fuzz/frame_socket_fuzz.cc",
       "native/test/fuzz/oci_process_fuzz.cc",
       "native/test/fuzz/runtime_record_fuzz.cc"
     ],
     "cflags": [
-      "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Os",
+      "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Os",
       "-ffunction-sections", "-fdata-sections", "-fvisibility=hidden",
       "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"
     ],

@@ -7,4 +7,6 @@ prefix=$(node -p "require('path').resolve(process.execPath, '../..')")
 if [ -f "$prefix/include/node/node_api.h" ]; then
   set -- --nodedir="$prefix" "$@"
 fi
-JOBS=max exec node node_modules/node-gyp/bin/node-gyp.js rebuild --loglevel=warn "$@"
+gyp=node_modules/node-gyp/bin/node-gyp.js
+node $gyp configure --loglevel=warn "$@"
+JOBS=max exec node $gyp build --loglevel=warn "$@"

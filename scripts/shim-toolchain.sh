@@ -7,7 +7,7 @@ set -eu
 compiler=${2:-${CXX:-g++}}
 machine=$($compiler -dumpmachine)
 musl=/usr/lib/$(echo "$machine" | sed 's/-gnu$/-musl/')
-if [ "${LIBCONTAINER_SHIM_LIBC:-musl}" != musl ] || [ ! -f "$musl/libc.a" ] || ! $compiler --version | grep -q -i -E 'g\+\+|gcc'; then
+if [ "${LIBCONTAINER_SHIM_LIBC:-musl}" != musl ] || [ ! -f "$musl/libc.a" ] || ! $compiler --version | grep -q 'Free Software Foundation'; then
   case $1 in
     ldflags) echo "-static" ;;
   esac

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "cgroup/descriptors.h"
 #include "events/connections.h"
 #include "events/shim_spawn.h"
 
@@ -21,6 +22,9 @@ struct Instance {
 
   Napi::Env env;
   std::shared_ptr<events::ShimImages> images = std::make_shared<events::ShimImages>();
+  // How many kernel files this environment's containers keep open; shared, since work in flight may outlive
+  // it.
+  std::shared_ptr<DescriptorBudget> budget = std::make_shared<DescriptorBudget>();
   std::unique_ptr<events::Connections> connections;
   Napi::ThreadSafeFunction deliver;
   int refs = 0;

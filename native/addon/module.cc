@@ -5,9 +5,10 @@
 #include <unistd.h>
 
 #include "addon/async.h"
-#include "addon/container_query.h"
+#include "addon/container_box.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
+#include "addon/stats_object.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "state/runtime_record.h"
@@ -118,20 +119,27 @@ Napi::Value SignalProcess(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-ContainerQuery ToQuery(const Napi::Value& value) {
-  auto object = value.As<Napi::Object>();
+using BoxPointer = std::shared_ptr<ContainerBox>;
+
+BoxPointer ToBox(const Napi::Value& value) {
+  return *value.As<Napi::External<BoxPointer>>().Data();
+}
+
+Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
+  auto object = info[0].As<Napi::Object>();
   ContainerQuery query;
   query.id = object.Get("id").ToString();
   query.roots = RuntimeRoots(object.Get("runtime").ToString(), ToStrings(object.Get("runtimeArgs")));
   query.init_pid = object.Get("pid").ToNumber().Int32Value();
   query.init_start = static_cast<uint64_t>(object.Get("starttime").ToNumber().Int64Value());
-  return query;
+  auto* box = new BoxPointer(std::make_shared<ContainerBox>(std::move(query), Of(info)->budget));
+  return Napi::External<BoxPointer>::New(info.Env(), box, [](Napi::Env, BoxPointer* gone) { delete gone; });
 }
 
-Napi::Value Status(const Napi::CallbackInfo& info) {
-  auto query = ToQuery(info[0]);
+Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
+  auto box = ToBox(info[0]);
   return Async<std::string>::Run(
-      info.Env(), [query] { return QueryStatus(query); },
+      info.Env(), [box] { return box->ReadStatus(); },
       [](Napi::Env env, std::string& state) { return Napi::String::New(env, state); });
 }
 
@@ -142,24 +150,83 @@ Napi::Value PidArray(Napi::Env env, const std::vector<pid_t>& pids) {
 }
 
 Napi::Value Pids(const Napi::CallbackInfo& info) {
-  auto query = ToQuery(info[0]);
+  auto box = ToBox(info[0]);
   return Async<std::vector<pid_t>>::Run(
-      info.Env(), [query] { return QueryPids(query); },
+      info.Env(), [box] { return box->ReadPids(); },
       [](Napi::Env env, std::vector<pid_t>& pids) { return PidArray(env, pids); });
 }
 
 Napi::Value PidsSync(const Napi::CallbackInfo& info) {
-  auto pids = QueryPids(ToQuery(info[0]));
+  auto pids = ToBox(info[0])->ReadPids();
   if (!pids) return Throw(info.Env(), pids.error());
   return PidArray(info.Env(), *pids);
 }
 
-Napi::Value SignalAll(const Napi::CallbackInfo& info) {
-  auto query = ToQuery(info[0]);
-  int signal = info[1].ToNumber().Int32Value();
+Napi::Value ReadStats(const Napi::CallbackInfo& info) {
+  auto box = ToBox(info[0]);
+  return Async<Stats>::Run(
+      info.Env(), [box] { return box->ReadStats(); },
+      [](Napi::Env env, Stats& stats) -> Napi::Value { return StatsObject(env, stats); });
+}
+
+Napi::Value ReadStatsSync(const Napi::CallbackInfo& info) {
+  auto stats = ToBox(info[0])->ReadStats();
+  if (!stats) return Throw(info.Env(), stats.error());
+  return StatsObject(info.Env(), *stats);
+}
+
+Napi::Value ReadStatsOfMany(const Napi::CallbackInfo& info) {
+  auto array = info[0].As<Napi::Array>();
+  std::vector<BoxPointer> boxes;
+  for (uint32_t i = 0; i < array.Length(); ++i) boxes.push_back(ToBox(array.Get(i)));
+  using Many = std::vector<Result<Stats>>;
+  return Async<Many>::Run(
+      info.Env(), [boxes]() -> Result<Many> { return ReadStatsOfAll(boxes); },
+      [](Napi::Env env, Many& many) -> Napi::Value {
+        auto out = Napi::Array::New(env, many.size());
+        for (size_t i = 0; i < many.size(); ++i) {
+          Napi::HandleScope scope(env);
+          auto at = static_cast<uint32_t>(i);
+          if (many[i].ok()) {
+            out.Set(at, StatsObject(env, *many[i]));
+          } else {
+            out.Set(at, ToError(env, many[i].error()).Value());
+          }
+        }
+        return out;
+      });
+}
+
+Napi::Value RunOnBox(const Napi::CallbackInfo& info, std::function<Status(ContainerBox&)> work) {
+  auto box = ToBox(info[0]);
   return Async<Unit>::Run(
-      info.Env(), [query, signal] { return SignalContainer(query, signal); },
+      info.Env(), [box, work = std::move(work)] { return work(*box); },
       [](Napi::Env env, Unit&) { return env.Undefined(); });
+}
+
+Napi::Value Pause(const Napi::CallbackInfo& info) {
+  int timeout_ms = info[1].ToNumber().Int32Value();
+  return RunOnBox(info, [timeout_ms](ContainerBox& box) { return box.Pause(timeout_ms); });
+}
+
+Napi::Value Resume(const Napi::CallbackInfo& info) {
+  int timeout_ms = info[1].ToNumber().Int32Value();
+  return RunOnBox(info, [timeout_ms](ContainerBox& box) { return box.Resume(timeout_ms); });
+}
+
+Napi::Value SignalAll(const Napi::CallbackInfo& info) {
+  int signal = info[1].ToNumber().Int32Value();
+  return RunOnBox(info, [signal](ContainerBox& box) { return box.SignalAll(signal); });
+}
+
+Napi::Value Update(const Napi::CallbackInfo& info) {
+  std::string json = info[1].ToString();
+  PlanOptions options;
+  auto given = info[2].As<Napi::Object>();
+  options.shares = given.Get("linearShares").ToBoolean() ? PlanOptions::SharesFormula::kLinear
+                                                         : PlanOptions::SharesFormula::kCurve;
+  options.pids_zero_is_one = given.Get("pidsZeroIsOne").ToBoolean();
+  return RunOnBox(info, [json, options](ContainerBox& box) { return box.Update(json, options); });
 }
 
 Napi::Value StartTime(const Napi::CallbackInfo& info) {
@@ -182,7 +249,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pendingBytes", Napi::Function::New(env, PendingBytes, "pendingBytes"));
   exports.Set("signalProcess", Napi::Function::New(env, SignalProcess, "signalProcess"));
   exports.Set("startTime", Napi::Function::New(env, StartTime, "startTime"));
-  exports.Set("status", Napi::Function::New(env, Status, "status"));
+  exports.Set("container", Napi::Function::New(env, OpenContainer, "container"));
+  exports.Set("status", Napi::Function::New(env, ContainerStatus, "status"));
+  exports.Set("stats", Napi::Function::New(env, ReadStats, "stats"));
+  exports.Set("statsSync", Napi::Function::New(env, ReadStatsSync, "statsSync"));
+  exports.Set("statsOfMany", Napi::Function::New(env, ReadStatsOfMany, "statsOfMany"));
+  exports.Set("pause", Napi::Function::New(env, Pause, "pause"));
+  exports.Set("resume", Napi::Function::New(env, Resume, "resume"));
+  exports.Set("update", Napi::Function::New(env, Update, "update"));
   exports.Set("pids", Napi::Function::New(env, Pids, "pids"));
   exports.Set("pidsSync", Napi::Function::New(env, PidsSync, "pidsSync"));
   exports.Set("signalAll", Napi::Function::New(env, SignalAll, "signalAll"));

@@ -21,7 +21,9 @@ class Deadline {
  public:
   explicit Deadline(int timeout_ms) : end_(Now() + int64_t{timeout_ms} * 1'000'000) {}
   bool passed() const { return Now() >= end_; }
-  int left_ms() const { return static_cast<int>(std::clamp<int64_t>((end_ - Now()) / 1'000'000, 0, INT32_MAX)); }
+  int left_ms() const {
+    return static_cast<int>(std::clamp<int64_t>((end_ - Now()) / 1'000'000, 0, INT32_MAX));
+  }
 
  private:
   static int64_t Now() {
@@ -47,9 +49,13 @@ Place FindFreezer(const CgroupPaths& paths) {
   return {paths.unified.empty() ? nullptr : &paths.unified, true};
 }
 
-Error Unsupported() { return Error::Coded("ERR_UNSUPPORTED", "no freezer: not mounted, or Linux before 5.2"); }
+Error Unsupported() {
+  return Error::Coded("ERR_UNSUPPORTED", "no freezer: not mounted, or Linux before 5.2");
+}
 
-Error Corrupt(const std::string& path) { return Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", path); }
+Error Corrupt(const std::string& path) {
+  return Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", path);
+}
 
 // Errors as they are met in a cgroup directory: the file gone with it, or never there.
 Error Explain(Error error, const std::string& directory) {
@@ -119,12 +125,14 @@ Error TimedOut(const std::string& path, const char* text) {
   return error;
 }
 
-// A cgroup into which processes keep coming (forks, an exec from outside) may never get from FREEZING to FROZEN by
-// waiting alone; writing again, with a thaw now and then, is what helps. The counts are runc's, found by trial.
+// A cgroup into which processes keep coming (forks, an exec from outside) may never get from FREEZING to
+// FROZEN by waiting alone; writing again, with a thaw now and then, is what helps. The counts are runc's,
+// found by trial.
 Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
   Control state(directory, "freezer.state", O_RDWR);
   if (!state.ok()) return state.open_error();
-  Result<Freezer> result = TimedOut(state.path(), "the kernel did not freeze every process in time; thawed again");
+  Result<Freezer> result =
+      TimedOut(state.path(), "the kernel did not freeze every process in time; thawed again");
   for (int round = 0;; ++round) {
     if (round > 0 && deadline.passed()) break;
     if (round % 50 == 49) {
@@ -225,7 +233,9 @@ std::optional<Freezer> ParseFreezerV2(std::string_view freeze, std::string_view 
   auto self = ParseFlag(freeze);
   auto frozen = ScanKeyed(events, "frozen");
   if (!self || !frozen || *frozen > 1) return std::nullopt;
-  FreezerState state = *frozen == 1 ? FreezerState::kFrozen : *self ? FreezerState::kFreezing : FreezerState::kThawed;
+  FreezerState state = *frozen == 1 ? FreezerState::kFrozen
+                       : *self      ? FreezerState::kFreezing
+                                    : FreezerState::kThawed;
   return Freezer{state, *self};
 }
 

@@ -13,8 +13,8 @@ enum class FreezerState { kThawed, kFreezing, kFrozen };
 
 struct Freezer {
   FreezerState state = FreezerState::kThawed;
-  // True: this cgroup itself was told to freeze. Frozen without that, it is an ancestor that holds it, and thawing
-  // this one changes nothing.
+  // True: this cgroup itself was told to freeze. Frozen without that, it is an ancestor that holds it, and
+  // thawing this one changes nothing.
   bool self = false;
   bool by_ancestor() const { return state != FreezerState::kThawed && !self; }
 };
@@ -23,8 +23,8 @@ struct Freezer {
 // ERR_STATE_CORRUPT when the kernel's file says something else than it can say.
 Result<Freezer> ReadFreezer(const CgroupPaths& paths);
 
-// Returns when the kernel says that every process stands still. At the deadline, and after any other failure, the
-// cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
+// Returns when the kernel says that every process stands still. At the deadline, and after any other failure,
+// the cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
 Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000);
 
 // Returns when the kernel says that this cgroup no longer freezes; an ancestor may still hold it, which the

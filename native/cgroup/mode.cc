@@ -34,9 +34,9 @@ std::string Unescape(std::string_view text) {
 
 // Among the super block options of a v1 mount those that are no controllers (cgroup1_show_options).
 bool IsMountFlag(std::string_view option) {
-  static constexpr std::string_view kFlags[] = {"rw",     "ro",       "xattr",          "noprefix",
-                                                "none",   "all",      "clone_children", "cpuset_v2_mode",
-                                                "nsdelegate", "favordynmods", "seclabel", "relatime"};
+  static constexpr std::string_view kFlags[] = {
+      "rw",         "ro",           "xattr",    "noprefix", "none", "all", "clone_children", "cpuset_v2_mode",
+      "nsdelegate", "favordynmods", "seclabel", "relatime"};
   return option.starts_with("release_agent=") ||
          std::find(std::begin(kFlags), std::end(kFlags), option) != std::end(kFlags);
 }
@@ -84,7 +84,8 @@ CgroupMode CgroupLayout::mode() const {
 
 const CgroupMount* CgroupLayout::FindV1(std::string_view controller) const {
   for (const CgroupMount& mount : mounts) {
-    if (std::find(mount.controllers.begin(), mount.controllers.end(), controller) != mount.controllers.end()) {
+    if (std::find(mount.controllers.begin(), mount.controllers.end(), controller) !=
+        mount.controllers.end()) {
       return &mount;
     }
   }

@@ -13,7 +13,7 @@ namespace lc {
 enum class CgroupMode { kNone, kV1, kHybrid, kV2 };
 
 struct CgroupMount {
-  std::string root;         // of the mount within its hierarchy; not "/" where a container sees only its part
+  std::string root;  // of the mount within its hierarchy; not "/" where a container sees only its part
   std::string mount_point;
   std::vector<std::string> controllers;  // v1: "cpu", "cpuacct", "name=systemd"; empty for v2
   bool v2 = false;

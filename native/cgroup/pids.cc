@@ -26,7 +26,8 @@ Error Garbled(const std::string& path) {
 }
 
 // The whole of `name`, which the kernel hands out a page at a time.
-Outcome ReadList(int dir_fd, const char* name, const std::string& path, std::vector<pid_t>* out, Error* error) {
+Outcome ReadList(int dir_fd, const char* name, const std::string& path, std::vector<pid_t>* out,
+                 Error* error) {
   // Opened afresh each time: v1 gives a descriptor that stays open the list of its first read for a second
   // (CGROUP_PIDLIST_DESTROY_DELAY).
   UniqueFd fd(openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -140,7 +141,9 @@ bool PidListParser::Feed(std::string_view piece, std::vector<pid_t>* out) {
   return true;
 }
 
-bool PidListParser::Finish(std::vector<pid_t>* out) { return !in_number_ || Feed("\n", out); }
+bool PidListParser::Finish(std::vector<pid_t>* out) {
+  return !in_number_ || Feed("\n", out);
+}
 
 const std::string* PidsDirectory(const CgroupPaths& paths, bool* v2) {
   *v2 = false;
@@ -163,8 +166,8 @@ Status ReadPidsBelow(int dir_fd, const std::string& path, bool v2, std::vector<p
   Error error;
   const char* file = "cgroup.procs";
   Outcome top = ReadList(dir_fd, file, path, out, &error);
-  // v2: a threaded cgroup has no processes of its own; those of a threaded subtree are listed at its top. Only
-  // when the container's cgroup is itself inside of one must the threads be asked.
+  // v2: a threaded cgroup has no processes of its own; those of a threaded subtree are listed at its top.
+  // Only when the container's cgroup is itself inside of one must the threads be asked.
   bool by_thread = top == Outcome::kThreaded && v2;
   if (by_thread) {
     file = "cgroup.threads";

@@ -12,12 +12,12 @@
 
 namespace lc {
 
-// The directory whose subtree tells a container's processes: v1 `devices`, or another v1 controller where that is
-// not mounted, else v2. Null where there is none at all.
+// The directory whose subtree tells a container's processes: v1 `devices`, or another v1 controller where
+// that is not mounted, else v2. Null where there is none at all.
 const std::string* PidsDirectory(const CgroupPaths& paths, bool* v2);
 
-// In the kernel's order, the cgroup itself before those below it, each pid once. Processes that this program's
-// own pid namespace does not show are left out. ERR_CONTAINER_EXITED when the cgroup is gone,
+// In the kernel's order, the cgroup itself before those below it, each pid once. Processes that this
+// program's own pid namespace does not show are left out. ERR_CONTAINER_EXITED when the cgroup is gone,
 // ERR_STATE_CORRUPT when the file holds something else than pids.
 Result<std::vector<pid_t>> ReadPids(const CgroupPaths& paths);
 

@@ -49,7 +49,8 @@ class Scanner {
     while (p != end_ && static_cast<unsigned char>(*p - '0') < 10) {
       unsigned digit = static_cast<unsigned>(*p - '0');
       // 19 digits always fit; only the 20th can overflow.
-      if (p - at_ >= 19 && (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10))) {
+      if (p - at_ >= 19 &&
+          (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10))) {
         return std::nullopt;
       }
       value = value * 10 + digit;

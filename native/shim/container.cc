@@ -17,6 +17,12 @@
 #include "shim/pidfd_exit.h"
 
 namespace lc::shim {
+namespace {
+
+constexpr int64_t kReapPollMs = 20;
+constexpr int64_t kReapWaitMs = 10000;
+
+}  // namespace
 
 Container::Container(EventLoop& loop, Clients& clients, Settings settings)
     : loop_(loop), clients_(clients), settings_(std::move(settings)) {}
@@ -91,11 +97,22 @@ void Container::Adopt(const std::shared_ptr<Process>& process) {
   }
   process->adopted = std::move(*pidfd);
   (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
-    auto status = ExitStatusOf(process->adopted.get());
     loop_.Unwatch(process->adopted.get());
-    process->adopted.Reset();
-    ProcessEnded(process, status ? ExitRecord::FromWait(*status) : ExitRecord::Unknown());
+    AdoptedEnded(process, kReapWaitMs);
   });
+}
+
+void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
+  auto exit = ExitStatusOf(process->adopted.get());
+  if (!exit.status && exit.later && patience_ms > 0) {
+    // The system's init reaps when it comes to it, a second or two on some; no event tells.
+    loop_.After(kReapPollMs,
+                [this, process, patience_ms] { AdoptedEnded(process, patience_ms - kReapPollMs); });
+    return;
+  }
+  process->adopted.Reset();
+  ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
+  LeaveIfIdle();
 }
 
 Status Container::WriteIdentity(const Process& process) {

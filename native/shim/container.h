@@ -70,6 +70,7 @@ class Container {
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
   void Adopt(const std::shared_ptr<Process>& process);
+  void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
   void LeaveIfIdle();
@@ -139,6 +140,7 @@ class Container {
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
   std::vector<Asker> deleters_;
   bool deleting_ = false;
+  EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
 };

@@ -23,13 +23,17 @@ void Container::Delete(const Asker& asker, bool force) {
 void Container::Teardown() {
   if (deleting_) return;
   deleting_ = true;
+  delete_timer_ = loop_.After(kDefaultTimeoutMs, [this] {
+    delete_timer_ = 0;
+    DeleteFail(Error::Coded("ERR_CONTAINER_NOT_STOPPED", "its processes did not end in 15 s after SIGKILL"));
+  });
   if (!start_) return DeleteKill();
   start_->after_undo.push_back([this] { DeleteKill(); });
   StartUndo(Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container was deleted while it started"));
 }
 
 void Container::DeleteKill() {
-  if (!runs_.empty()) return;  // the runtime's delete is under way
+  if (!deleting_ || !runs_.empty()) return;  // given up, or the runtime's delete is under way
   if (target_) target_->Thaw();
   bool left = false;
   for (const auto& [id, process] : processes_) {
@@ -42,6 +46,8 @@ void Container::DeleteKill() {
 }
 
 void Container::DeleteRunRuntime() {
+  if (delete_timer_ != 0) loop_.Cancel(delete_timer_);
+  delete_timer_ = 0;
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
   if (!record && record.error().err == ENOENT)
     return DeleteDone(0);  // never created, or deleted by another hand

@@ -57,7 +57,9 @@ void operator delete[](void* memory, const std::nothrow_t&) noexcept {
 }
 
 // Named by the unwind tables of the C++ library's own objects; nothing unwinds here.
-extern "C" void __gxx_personality_v0() { Die("libcontainer-shim: exception\n"); }
+extern "C" void __gxx_personality_v0() {
+  Die("libcontainer-shim: exception\n");
+}
 extern "C" void __cxa_pure_virtual() {
   Die("libcontainer-shim: pure virtual call\n");
 }
@@ -65,7 +67,9 @@ extern "C" void __cxa_pure_virtual() {
 namespace std {
 
 // Without type information no deleter is ever asked for by type (make_shared).
-bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept { return false; }
+bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept {
+  return false;
+}
 
 void __throw_bad_alloc() {
   Die("libcontainer-shim: out of memory\n");

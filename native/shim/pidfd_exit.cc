@@ -25,12 +25,12 @@ constexpr uint64_t kInfoExit = 1U << 3U;
 
 }  // namespace
 
-std::optional<int> ExitStatusOf(int pidfd) {
+PidfdExit ExitStatusOf(int pidfd) {
   PidfdInfo info{};
   info.mask = kInfoExit;
-  if (ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0) return std::nullopt;
-  if ((info.mask & kInfoExit) == 0) return std::nullopt;
-  return info.exit_code;
+  if (ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0) return {};
+  if ((info.mask & kInfoExit) == 0) return {std::nullopt, true};
+  return {info.exit_code, false};
 }
 
 }  // namespace lc::shim

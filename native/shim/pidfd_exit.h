@@ -5,7 +5,12 @@
 
 namespace lc::shim {
 
-// The wait(2) status, where the kernel tells it; nothing before Linux 6.15 or while the process runs.
-std::optional<int> ExitStatusOf(int pidfd);
+struct PidfdExit {
+  std::optional<int> status;  // of wait(2); nothing before Linux 6.15
+  bool later = false;         // known only once the process has been reaped by whoever its parent is now
+};
+
+// Of a process that has ended.
+PidfdExit ExitStatusOf(int pidfd);
 
 }  // namespace lc::shim

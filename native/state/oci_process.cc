@@ -123,7 +123,8 @@ std::optional<Error> ParseUser(const JsonValue& user, OciProcess* out) {
   // Null reads as left out elsewhere; here left out is root.
   for (const char* name : {"uid", "gid"}) {
     auto given = user.FindMember(name);
-    if (given != user.MemberEnd() && given->value.IsNull()) return Invalid(std::string("user.") + name, "is null");
+    if (given != user.MemberEnd() && given->value.IsNull())
+      return Invalid(std::string("user.") + name, "is null");
   }
   if (const JsonValue* uid = Member(user, "uid")) {
     auto id = Id(*uid);

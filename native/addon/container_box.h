@@ -1,0 +1,65 @@
+// A running container's kernel side as one JavaScript handle holds it: found once, kept open, asked often.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cgroup/descriptors.h"
+#include "cgroup/handle.h"
+#include "cgroup/plan.h"
+#include "core/cgroup_paths.h"
+#include "core/result.h"
+#include "state/runtime_record.h"
+
+namespace lc::addon {
+
+struct ContainerQuery {
+  std::string id;
+  std::vector<std::string> roots;  // where the runtime may keep its record
+  pid_t init_pid = 0;
+  uint64_t init_start = 0;
+};
+
+// Thread-safe. Every call answers ERR_CONTAINER_EXITED once the container's cgroup is gone.
+class ContainerBox {
+ public:
+  ContainerBox(ContainerQuery query, std::shared_ptr<DescriptorBudget> budget)
+      : query_(std::move(query)), budget_(std::move(budget)) {}
+
+  // "created", "running", "paused" or "stopped".
+  Result<std::string> ReadStatus();
+  // The whole cgroup subtree.
+  Result<std::vector<pid_t>> ReadPids();
+  Result<Stats> ReadStats();
+  // Done when the kernel says so; thawed again when it does not in time.
+  Status Pause(int timeout_ms);
+  Status Resume(int timeout_ms);
+  // Signals every process, each by its pidfd. SIGKILL goes on until none is left that was forked meanwhile.
+  Status SignalAll(int signal);
+  // `json` as `runc update -r -` takes it. The kernel's files first, then the runtime's record; both as
+  // before when either fails.
+  Status Update(const std::string& json, PlanOptions options);
+
+  Result<std::shared_ptr<CgroupHandle>> Handle();
+
+ private:
+  Result<RuntimeRecord> LoadRecord() const;
+  Result<CgroupPaths> Paths();
+  Status UpdateLocked(const RuntimeRecord& record, const Resources& resources, PlanOptions options);
+
+  const ContainerQuery query_;
+  const std::shared_ptr<DescriptorBudget> budget_;
+  std::mutex mutex_;
+  std::shared_ptr<CgroupHandle> handle_;
+  std::string record_directory_;
+};
+
+// One pass over many, by two threads; each its figures or its own failure.
+std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes);
+
+}  // namespace lc::addon

@@ -1,0 +1,44 @@
+// JSON as text with places: finds where a value stands, so that a part can be replaced and the rest kept byte
+// for byte. Iterative; checks the grammar; holds no copy.
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lc {
+
+// A value is the text from `begin` up to `end`.
+struct JsonSpan {
+  size_t begin = 0;
+  size_t end = 0;
+  std::string_view In(std::string_view text) const { return text.substr(begin, end - begin); }
+};
+
+struct JsonMember {
+  std::string key;  // unescaped
+  JsonSpan value;
+};
+
+// True when the text is one JSON value with nothing but blanks around it.
+bool IsJson(std::string_view text);
+
+// Members of the object (elements of the array) that begins at `at`, blanks skipped. Nothing when there is
+// none or it is garbled. Of two members with one name both are listed.
+std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_t at);
+std::optional<std::vector<JsonSpan>> JsonArrayAt(std::string_view text, size_t at);
+
+// The object at the end of a path of keys from the root, in one pass that checks the whole text. Nothing when
+// the text is no JSON, or has no object there.
+struct JsonObject {
+  JsonSpan span;
+  std::vector<JsonMember> members;
+};
+std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path);
+
+std::string JsonQuote(std::string_view text);
+
+}  // namespace lc
