@@ -77,7 +77,7 @@ std::string_view LineThatBegins(std::string_view text, std::string_view word) {
   return {};
 }
 
-Error FieldError(const CgroupWrite& write, const std::string& path, int err, std::string hint) {
+Error FieldError(const CgroupWrite& write, const std::string& path, int err, const std::string& hint) {
   Error error = Error::Of(err, "write", path);
   error.text = write.field + " (" + (write.value == "\n" ? "" : write.value) + ") was refused";
   if (!hint.empty()) error.text += ": " + hint;

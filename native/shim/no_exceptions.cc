@@ -56,6 +56,7 @@ void operator delete[](void* memory, const std::nothrow_t&) noexcept {
   free(memory);
 }
 
+// The names are the C++ library's. NOLINTBEGIN(bugprone-reserved-identifier)
 // Named by the unwind tables of the C++ library's own objects; nothing unwinds here.
 extern "C" void __gxx_personality_v0() {
   Die("libcontainer-shim: exception\n");
@@ -100,3 +101,4 @@ void __throw_bad_optional_access() {
 }
 
 }  // namespace std
+// NOLINTEND(bugprone-reserved-identifier)
