@@ -1,0 +1,210 @@
+// What the bench stands on, and takes away again: a directory, a bundle, the hugetlb mount that crun asks for, and a
+// list of what has to be undone, also after a failure or Ctrl-C.
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
+import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { makeBundle } from '../../examples/bundle.mjs'
+
+const cgroupRoot = '/sys/fs/cgroup'
+const hugetlb = join(cgroupRoot, 'hugetlb')
+
+/** Undone in reverse order, each step whatever the others did. */
+export class Undo {
+  #steps = []
+  #running = null
+
+  add(what, step) {
+    this.#steps.push({ what, step })
+  }
+
+  run() {
+    this.#running ??= (async () => {
+      for (const { what, step } of this.#steps.reverse()) {
+        try {
+          await step()
+        } catch (error) {
+          process.exitCode = 1
+          process.stderr.write(`bench: could not undo: ${what}: ${error.message}\n`)
+        }
+      }
+    })()
+    return this.#running
+  }
+
+  /** Ctrl-C and its like: everything is undone, then the program ends by that signal's exit code. */
+  onSignals() {
+    for (const [signal, number] of [
+      ['SIGINT', 2],
+      ['SIGTERM', 15],
+      ['SIGHUP', 1],
+    ]) {
+      process.on(signal, () => {
+        process.stderr.write(`\nbench: ${signal}, cleaning up\n`)
+        void this.run().then(() => process.exit(128 + number))
+      })
+    }
+  }
+}
+
+export function isInstalled(program) {
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+export function makeDirectory(undo) {
+  const directory = mkdtempSync(join(tmpdir(), 'libcontainer-bench-'))
+  undo.add(`remove ${directory}`, () => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+/** `idle` runs until it is killed, `brief` ends by itself at once. */
+export function makeBundles(directory) {
+  return {
+    idle: makeBundle(join(directory, 'idle'), { process: { args: ['/bin/busybox', 'sleep', '1000000'] } }),
+    brief: makeBundle(join(directory, 'brief'), { process: { args: ['/bin/busybox', 'true'] } }),
+  }
+}
+
+export function compileFloor(directory) {
+  const source = new URL('floor.c', import.meta.url).pathname
+  const binary = join(directory, 'floor')
+  const command = ['cc', '-O2', '-Wall', '-Werror', '-static', '-o', binary, source]
+  execFileSync(command[0], command.slice(1), { stdio: 'inherit' })
+  return binary
+}
+
+/** crun 1.8 wants hugetlb as a v1 hierarchy where the others are, and refuses while the v2 mount owns it. */
+export function mountHugetlb(undo) {
+  const isV2 = readdirSync(cgroupRoot).includes('cgroup.controllers')
+  const known = /^hugetlb\t/m.test(readFileSync('/proc/cgroups', 'utf8'))
+  const mounted = / cgroup [^ ]*\bhugetlb\b/m.test(readFileSync('/proc/mounts', 'utf8'))
+  if (isV2 || !known || mounted) return
+  let made = false
+  try {
+    mkdirSync(hugetlb)
+    made = true
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error
+  }
+  undo.add(`remove ${hugetlb}`, () => {
+    if (made) rmdirSync(hugetlb)
+  })
+  execFileSync('mount', ['-t', 'cgroup', '-o', 'hugetlb', 'none', hugetlb])
+  undo.add(`unmount ${hugetlb}`, async () => {
+    // Somebody else's containers may be in it by now.
+    const used = readdirSync(hugetlb).some((name) => statSync(join(hugetlb, name)).isDirectory())
+    if (used) throw new Error('other containers use it')
+    execFileSync('umount', [hugetlb])
+  })
+}
+
+/** The cgroup.procs files of all cgroups that a process is in: a list of paths, one for each hierarchy. */
+export function cgroupProcsOf(pid) {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [left, right] = line.split(' - ')
+      const [type, , options] = right.split(' ')
+      return { root: left.split(' ')[3], path: left.split(' ')[4], type, options: options.split(',') }
+    })
+  const files = []
+  for (const line of readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n')) {
+    const [, hierarchy, controllers, path] = /^(\d+):([^:]*):(.*)$/.exec(line)
+    const mount =
+      hierarchy === '0'
+        ? mounts.find(({ type }) => type === 'cgroup2')
+        : mounts.find(
+            ({ type, options }) =>
+              type === 'cgroup' && controllers.split(',').every((name) => options.includes(name)),
+          )
+    if (!mount) continue // a hierarchy that nobody has mounted
+    const below = mount.root === '/' ? path : path.slice(mount.root.length)
+    files.push(join(mount.path, below, 'cgroup.procs'))
+  }
+  return files
+}
+
+/** The parent of a process: for what an exec started, the container's shim. */
+export function parentOf(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+}
+
+/** `'gone'`, or the state letter of proc_pid_stat(5). */
+export function stateOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2)[0]
+  } catch {
+    return 'gone'
+  }
+}
+
+/** Memory in KiB, from smaps_rollup. */
+export function memoryOf(pid) {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
+  const field = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)[1])
+  return {
+    pssKib: field('Pss'),
+    pssAnonKib: field('Pss_Anon'),
+    privateKib: field('Private_Clean') + field('Private_Dirty'),
+  }
+}
+
+export function countsOf(pid) {
+  return {
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    threads: readdirSync(`/proc/${pid}/task`).length,
+    ...memoryOf(pid),
+  }
+}
+
+/** Nanoseconds from the call to the exit event; rejects unless the program exits with 0. */
+export function timeSpawn(program, args) {
+  return new Promise((resolve, reject) => {
+    const before = process.hrtime.bigint()
+    const child = spawn(program, args, { stdio: 'ignore' })
+    child.once('error', reject)
+    child.once('exit', (code, signal) => {
+      const took = Number(process.hrtime.bigint() - before)
+      if (code === 0) resolve(took)
+      else reject(new Error(`${program} ${args.join(' ')} ended with ${code ?? signal}`))
+    })
+  })
+}
+
+function firstLine(program, args) {
+  try {
+    return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split(
+      '\n',
+    )[0]
+  } catch {
+    return null
+  }
+}
+
+/** Where and with what the figures were taken. */
+export function describeMachine() {
+  const repository = new URL('../..', import.meta.url).pathname
+  return {
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    kernel: release(),
+    cgroups: readdirSync(cgroupRoot).includes('cgroup.controllers') ? 'v2' : 'v1 or hybrid',
+    loadAverage: loadavg(),
+    node: process.version,
+    runc: firstLine('runc', ['--version']),
+    crun: firstLine('crun', ['--version']),
+    cc: firstLine('cc', ['--version']),
+    commit: firstLine('git', ['-C', repository, 'describe', '--always', '--dirty']),
+    command: [process.argv0, ...process.argv.slice(1)].join(' '),
+  }
+}

@@ -1,0 +1,197 @@
+// The connection to a shim over a fake native module: order, loss, and who is told what.
+import { describe, expect, it } from 'vitest'
+import type { Fact, NativeBinding } from '../../lib/native.js'
+import { ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
+import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
+import { inheritSpec, rootId } from '../../lib/oci.js'
+
+class FakeNative {
+  listener: (facts: Fact[]) => void = () => undefined
+  refs = 0
+  sent: { connection: number; request: Record<string, unknown>; body: string | null; fds: number[] }[] = []
+  closed: number[] = []
+  refuse: Error | null = null
+  listen = (listener: (facts: Fact[]) => void): void => void (this.listener = listener)
+  ref = (): void => void this.refs++
+  unref = (): void => void this.refs--
+  closeConnection = (connection: number): void => void this.closed.push(connection)
+  send = (connection: number, request: string, body: string | null, fds: number[]): void => {
+    if (this.refuse) throw this.refuse
+    this.sent.push({ connection, request: JSON.parse(request) as Record<string, unknown>, body, fds })
+  }
+  say(connection: number, ...messages: (object | null)[]): void {
+    this.listener(messages.map((message) => [connection, message && JSON.stringify(message)]))
+  }
+}
+
+async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLink; log: string[] }> {
+  const opening = ShimLink.open(native as unknown as NativeBinding, 'web', 1000, async () => connection)
+  await new Promise((resolve) => setImmediate(resolve))
+  native.say(connection, { event: 'hello', pid: 1, processes: [{ id: 'init', pid: 2, starttime: 3 }] })
+  const { link, processes } = await opening
+  expect(processes).toEqual([{ id: 'init', pid: 2, starttime: 3 }])
+  const log: string[] = []
+  const listener: ShimListener = {
+    onExit: (process) => void log.push(`exit ${process}`),
+    onCreated: (pid) => void log.push(`created ${pid}`),
+    onDeleted: () => void log.push('deleted'),
+    onClosed: () => void log.push('closed'),
+  }
+  link.listen(listener)
+  return { link, log }
+}
+
+const exit = { exitCode: 0, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
+
+describe('a connection', () => {
+  it('gives each request its own answer, and holds the event loop only while one is awaited', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    expect(native.refs).toBe(0)
+    const first = link.request({ op: 'a' }, {}, (result) => result['n'], 'body', [5])
+    const second = link.request({ op: 'b' }, {}, (result) => result['n'])
+    expect(native.refs).toBe(2)
+    expect(native.sent[0]).toMatchObject({ request: { op: 'a', seq: 1 }, body: 'body', fds: [5] })
+    native.say(1, { seq: 2, result: { n: 2 } }, { seq: 1, result: { n: 1 } })
+    expect(await first.answer).toBe(1)
+    expect(await second.answer).toBe(2)
+    expect(native.refs).toBe(0)
+  })
+
+  it('runs an answer before the events that come after it', async () => {
+    const native = new FakeNative()
+    const { link, log } = await open(native)
+    const { answer } = link.request({ op: 'exec' }, {}, () => void log.push('started'))
+    native.say(1, { seq: 1, result: {} }, { event: 'exit', process: 'a', exit })
+    expect(log).toEqual(['started', 'exit a'])
+    await answer
+  })
+
+  it('turns errors into ContainerErrors with all that is known', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    const { answer } = link.request({ op: 'x' }, { containerId: 'web', processId: 'p' }, () => undefined)
+    native.say(1, { seq: 1, error: { code: 'ERR_SYSCALL', errno: 2, syscall: 'execve', path: '/nope' } })
+    await expect(answer).rejects.toMatchObject({
+      name: 'ContainerError',
+      code: 'ERR_SYSCALL',
+      errno: 2,
+      syscall: 'execve',
+      path: '/nope',
+      containerId: 'web',
+      processId: 'p',
+      message: "container 'web', process 'p': ENOENT: no such file or directory, execve '/nope'",
+    })
+  })
+
+  it('that is lost rejects what is under way, once, and tells its container', async () => {
+    const native = new FakeNative()
+    const { link, log } = await open(native)
+    const { answer } = link.request({ op: 'x' }, {}, () => undefined)
+    native.say(1, null)
+    await expect(answer).rejects.toMatchObject({ code: 'ERR_SHIM_EXITED' })
+    await expect(link.request({ op: 'y' }, {}, () => undefined).answer).rejects.toMatchObject({
+      code: 'ERR_SHIM_EXITED',
+    })
+    expect(log).toEqual(['closed'])
+    expect(native.refs).toBe(0)
+    native.say(1, { seq: 1, result: {} })
+  })
+
+  it('whose send finds nobody says that the shim has ended', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    native.refuse = Object.assign(new Error('x'), { errno: 32, code: 'ERR_SYSCALL' })
+    await expect(link.request({ op: 'y' }, {}, () => undefined).answer).rejects.toMatchObject({
+      code: 'ERR_SHIM_EXITED',
+    })
+    expect(native.refs).toBe(0)
+  })
+
+  it.each<[string, object | null, object]>([
+    ['another shim serves', { event: 'busy' }, {}],
+    [
+      'the shim refuses',
+      { event: 'failed', error: { code: 'ERR_STATE_CORRUPT', path: '/x' } },
+      { code: 'ERR_STATE_CORRUPT' },
+    ],
+    ['the shim is none', null, { code: 'ERR_SHIM_EXITED' }],
+  ])('is not made where %s', async (_name, said, error) => {
+    const native = new FakeNative()
+    const opening = ShimLink.open(native as unknown as NativeBinding, 'web', 1000, async () => 1)
+    opening.catch(() => undefined)
+    await new Promise((resolve) => setImmediate(resolve))
+    native.say(1, said)
+    const failure: unknown = await opening.catch((reason: unknown) => reason)
+    if ('code' in error) expect(failure).toMatchObject(error)
+    else expect(failure).toBeInstanceOf(ShimBusy)
+    expect(native.refs).toBe(0)
+  })
+
+  it('to a shim that says nothing is given up after the timeout', async () => {
+    const native = new FakeNative()
+    await expect(
+      ShimLink.open(native as unknown as NativeBinding, 'web', 20, async () => 1),
+    ).rejects.toMatchObject({ code: 'ERR_START_TIMEOUT' })
+    expect(native.closed).toEqual([1])
+  })
+
+  it('of one number does not hear what is said to another', async () => {
+    const native = new FakeNative()
+    const one = await open(native, 1)
+    const two = await open(native, 2)
+    native.say(2, { event: 'deleted' })
+    expect(one.log).toEqual([])
+    expect(two.log).toEqual(['deleted'])
+  })
+})
+
+describe('errors', () => {
+  it('of arguments that only the shim can judge are TypeErrors too', () => {
+    const error = toContainerError({ code: 'ERR_INVALID_ARG_VALUE', text: 'process.user.uid is ...' })
+    expect(error).toBeInstanceOf(TypeError)
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' })
+  })
+
+  it('have no property that is not known', () => {
+    expect(Object.keys(new ContainerError('ERR_RUNTIME', 'x')).sort()).toEqual(['code', 'name'])
+  })
+
+  it('of Node keep errno, call and path; others are passed on', () => {
+    const error = Object.assign(new Error('x'), { errno: -13, syscall: 'open', path: '/x', code: 'EACCES' })
+    expect(fromNodeError(error)).toMatchObject({
+      code: 'ERR_SYSCALL',
+      errno: 13,
+      syscall: 'open',
+      path: '/x',
+    })
+    const other = new Error('y')
+    expect(fromNodeError(other)).toBe(other)
+  })
+})
+
+describe('what an exec inherits', () => {
+  it('is what it leaves out, but the terminal', () => {
+    const own = {
+      args: ['init'],
+      terminal: true,
+      user: { uid: 5 },
+      env: ['A=1'],
+      cwd: '/x',
+      noNewPrivileges: true,
+    }
+    expect(inheritSpec({ args: ['a'], env: ['B=1'] }, own)).toEqual({
+      args: ['a'],
+      env: ['B=1'],
+      user: { uid: 5 },
+      cwd: '/x',
+      noNewPrivileges: true,
+    })
+    expect(inheritSpec({ args: ['a'], noNewPrivileges: false }, own).noNewPrivileges).toBe(false)
+  })
+
+  it('the host id of root', () => {
+    expect(rootId(undefined)).toBe(0)
+    expect(rootId([{ containerID: 0, hostID: 100000, size: 65536 }])).toBe(100000)
+  })
+})

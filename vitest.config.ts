@@ -1,0 +1,19 @@
+// Tests by directory: unit and native run anywhere, integration and examples want root, runc, crun and busybox.
+import type { ViteUserConfig } from 'vitest/config' with { 'resolution-mode': 'import' }
+
+// The cgroup v2 machine of test/vm is emulated: everything takes 15 to 40 times as long there.
+const slow = process.env['VM_LAYOUT'] === undefined ? 1 : 15
+
+const config: ViteUserConfig = {
+  test: {
+    pool: 'forks',
+    globalSetup: ['test/support/global_setup.ts'],
+    include: ['test/{unit,native,integration,examples}/**/*.test.ts'],
+    // A wait that is worth waiting for ends by itself; these only end what hangs.
+    testTimeout: 60_000 * slow,
+    hookTimeout: 120_000 * slow,
+    coverage: { include: ['lib/**'] },
+  },
+}
+
+export default config
