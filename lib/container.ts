@@ -97,6 +97,8 @@ export class Container implements AsyncDisposable {
   #isPaused = false
   #deleted = false
   #closed = false
+  /** This handle made an ephemeral container: its connection is what the shim watches. */
+  #owns = false
 
   private constructor(
     native: NativeBinding,
@@ -140,9 +142,10 @@ export class Container implements AsyncDisposable {
     const container = new Container(native, checked.shim || shim, root, id, file, checked.timeout, config)
     if (checked.ephemeral) {
       try {
-        const link = await container.#connect()
-        await link.request({ op: 'own' }, { containerId: id }, () => undefined).answer
+        container.#owns = true
+        await container.#connect()
       } catch (error) {
+        container.#owns = false
         container.#link?.close()
         await removeDirectory(root, id)
         throw error
@@ -636,8 +639,13 @@ export class Container implements AsyncDisposable {
         await link
           .request({ op: 'cancel', target: seq }, { containerId: this.id }, () => undefined)
           .answer.catch(() => undefined)
-        await own.catch(() => undefined)
       }
+      // What was done before the word reached the shim is done: a process that runs has a handle.
+      const late = await own.then(
+        (value) => ({ value }),
+        () => null,
+      )
+      if (late) return late.value
       throw error
     } finally {
       if (onAbort) signal?.removeEventListener('abort', onAbort)
@@ -771,7 +779,14 @@ export class Container implements AsyncDisposable {
           processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
         }
         this.#learn(processes)
-        return this.#link as ShimLink
+        if (this.#file.ephemeral && this.#file.owner?.pid === process.pid) {
+          // Also of a shim that took over: it must know whose end it is to watch for.
+          await this.#link?.request({ op: 'own' }, { containerId: this.id }, () => undefined).answer
+        }
+        const link = this.#link as ShimLink
+        // Told to every shim anew: one that took over from another does not know whose end to watch for.
+        if (this.#owns) await link.request({ op: 'own' }, { containerId: this.id }, () => undefined).answer
+        return link
       } catch (error) {
         // Two programs started a shim, and the other one's won; or the one that served was just leaving.
         const retry =
@@ -795,9 +810,9 @@ export class Container implements AsyncDisposable {
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
   #linkClosed(link: ShimLink): void {
     if (this.#link === link) this.#link = null
-    if (this.#deleted || this.#closed) return
+    if (this.#deleted || (this.#closed && !this.#owns)) return
     const running = [...this.#processes.values()].filter((process) => !process.exitStatus)
-    if (running.length === 0) return
+    if (running.length === 0 && !this.#owns) return
     this.#connect().catch((error: unknown) => {
       for (const process of running) process.abandon(error as Error)
     })

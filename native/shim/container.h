@@ -94,6 +94,7 @@ class Container {
   void StartRunStart();
   void StartFinished(int status);
   void StartUndo(Error error, std::string log = {});
+  void RemoveCgroups() const;
   void StartUndoDelete();
   void StartUndoDone();
 

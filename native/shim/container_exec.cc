@@ -155,8 +155,12 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
                info.si_pid == process.pid;
   if (ended && info.si_code != CLD_EXITED && NeverExecuted(process.pid)) {
-    return ExecUndo(exec, InitRuns() ? Error::Coded("ERR_PROCESS_EXITED", "killed before it could run")
-                                     : ContainerExited());
+    if (deleting_)
+      return ExecUndo(exec, Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted"));
+    auto init = Find("init");
+    bool alive = InitRuns() && !deleting_ && IsAlive(init->pid, init->start);
+    return ExecUndo(
+        exec, alive ? Error::Coded("ERR_PROCESS_EXITED", "killed before it could run") : ContainerExited());
   }
   if (exec->timer != 0) loop_.Cancel(exec->timer);
   process.started = true;

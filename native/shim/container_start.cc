@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "cgroup/mode.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/container.h"
@@ -262,11 +263,44 @@ void Container::StartUndo(Error error, std::string log) {
   start_->log = std::move(log);
   if (start_->timer != 0) loop_.Cancel(start_->timer);
   if (start_->retry != 0) loop_.Cancel(start_->retry);
+  start_->timer = start_->retry = 0;
   if (runs_.empty()) return StartUndoDelete();
-  for (auto& [pid, flight] : runs_) flight.run.KillAll();  // its end comes back here, through its `done`
+  // Its end comes back here, through its `done`. A create that is killed half-way leaves cgroups that the
+  // runtime's delete does not know of: it is given the time to come to its end.
+  auto kill_all = [this] {
+    if (!start_ || !start_->undoing) return;
+    start_->timer = 0;
+    for (auto& [pid, flight] : runs_) flight.run.KillAll();
+  };
+  if (start_->created) return kill_all();
+  start_->timer = loop_.After(kCreateGraceMs, kill_all);
+}
+
+// What a create that was killed has left: the container's cgroups, which only this start can have made.
+void Container::RemoveCgroups() const {
+  auto layout = ReadLayout();
+  auto own = ReadFile("/proc/self/cgroup");
+  if (!layout || !own) return;
+  std::string wanted = "/" + settings_.id;
+  auto text = ReadFile(settings_.bundle + "/config.json");
+  JsonDocument config;
+  if (text && ParseJson(*text, &config)) {
+    if (const JsonValue* linux_config = Member(config, "linux")) {
+      std::string path = StringMember(*linux_config, "cgroupsPath").value_or("");
+      if (path.find("..") != std::string::npos || path.find(':') != std::string::npos) return;
+      if (!path.empty()) wanted = path[0] == '/' ? path : "/" + path;
+    }
+  }
+  // runc counts from its own cgroup, crun from the root of the hierarchy. Only an empty cgroup can be removed.
+  for (const CgroupPaths& paths : {PathsFromProc(*layout, *own), ComposePaths(*layout, "/")}) {
+    for (const auto& controller : paths.v1) rmdir((controller.path + wanted).c_str());
+    if (!paths.unified.empty()) rmdir((paths.unified + wanted).c_str());
+  }
 }
 
 void Container::StartUndoDelete() {
+  if (start_->timer != 0) loop_.Cancel(start_->timer);
+  start_->timer = 0;
   auto init = Find("init");
   for (pid_t child : Children()) {
     auto known = by_pid_.find(child);
@@ -289,6 +323,8 @@ void Container::StartUndoDelete() {
 
 void Container::StartUndoDone() {
   std::unique_ptr<StartOperation> done = std::move(start_);
+  if (done->timer != 0) loop_.Cancel(done->timer);
+  if (done->runtime_ran) RemoveCgroups();
   if (done->console_listener) loop_.Unwatch(done->console_listener.get());
   if (done->console_connection) loop_.Unwatch(done->console_connection.get());
   unlink(kConsole);

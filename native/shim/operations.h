@@ -13,6 +13,7 @@ namespace lc::shim {
 inline constexpr int64_t kFifoRetryMs = 5;
 inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
+inline constexpr int64_t kCreateGraceMs = 2000;
 
 struct Container::StartOperation {
   Asker asker;

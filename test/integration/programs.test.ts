@@ -322,14 +322,8 @@ describe.skipIf(skip).each(runtimes)('several programs, %s', (runtime) => {
       )
       await second.next()
       second.kill()
-      const undone = await Container.load(ground.root, other.id)
-      await eventually(
-        'it is undone',
-        async () =>
-          (await undone.status()) === 'created' &&
-          undone.processes.size === 0 &&
-          !existsSync(ground.record(other.id)),
-      )
+      await second.ended
+      await eventually('it is undone', () => !existsSync(ground.record(other.id)))
       await eventually('its shim leaves', () => shimsBelow(join(ground.root, other.id)).length === 0)
       const fresh = await Container.load(ground.root, other.id)
       expect((await fresh.start()).state).toBe('running')

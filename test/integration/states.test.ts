@@ -196,7 +196,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         created: { is: 'created' },
         'half-started': { is: 'created' },
         running: { is: 'running' },
-        paused: { is: 'running' },
+        paused: { is: 'paused' },
         stopped: { is: 'stopped' },
         deleted: 'ERR_CONTAINER_NOT_FOUND',
         closed: { is: 'running' },

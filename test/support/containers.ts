@@ -1,7 +1,16 @@
 // The ground under a file of tests of real containers: a root of its own, bundles, and a cleaning that runs whatever
 // happens and then looks whether anything was left.
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll } from 'vitest'
@@ -109,6 +118,15 @@ function scrape(ground: { root: string; directory: string }, ids: string[]): voi
         execFileSync(runtime, ['delete', '--force', id], { stdio: 'pipe' })
       } catch {
         // said below, when something is left
+      }
+    }
+  }
+  for (const id of ids) {
+    for (const directory of cgroupsOf(id).reverse()) {
+      try {
+        rmdirSync(directory)
+      } catch {
+        // said below
       }
     }
   }
