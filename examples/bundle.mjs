@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import {
   accessSync,
+  chmodSync,
   constants,
   copyFileSync,
   mkdirSync,
@@ -42,6 +43,7 @@ export function findBusybox() {
 function makeRootfs(rootfs) {
   for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp'])
     mkdirSync(join(rootfs, name), { recursive: true })
+  chmodSync(join(rootfs, 'tmp'), 0o1777) // runc gives a tmpfs the mode of what it covers
   const busybox = findBusybox()
   copyFileSync(busybox, join(rootfs, 'bin/busybox'))
   for (const applet of execFileSync(busybox, ['--list'], { encoding: 'utf8' }).trim().split('\n')) {

@@ -1,7 +1,6 @@
 // The interactive shell, for real, under a terminal that script(1) makes.
 import { execFileSync } from 'node:child_process'
 import { readlinkSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { cannotRunContainers } from '../support/machine.js'
 import { isAlive, pids, procStat, read } from '../support/processes.js'
@@ -94,7 +93,7 @@ describe.skipIf(cannotRunContainers())('the shell', () => {
     process.kill(pid, 'SIGKILL')
     expect((await script.ended).code).toBe(137)
     // The bundle is a plain directory, which nobody is left to remove.
-    rmSync(join(directory), { recursive: true })
+    rmSync(directory, { recursive: true })
     execFileSync('mkdir', [directory])
     await examples.expectNothingLeft(`shell-${pid}`, examplesRoot)
   })

@@ -1,0 +1,104 @@
+// Containers that share a namespace with the host, or have a user namespace; and what the OOM killer ends.
+import { chmodSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { useContainers } from '../support/containers.js'
+import { run } from '../support/expect.js'
+import { cannotRunContainers, runtimes } from '../support/machine.js'
+import { isAlive, statusLine } from '../support/processes.js'
+import { eventually } from '../support/wait.js'
+
+const skip = cannotRunContainers()
+
+describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
+  const ground = useContainers(runtime)
+
+  test.each(['network', 'ipc', 'uts', 'cgroup', 'pid'])('without a %s namespace of its own', async (type) => {
+    const container = await ground.running({
+      bundle: ground.bundle((config) => {
+        config.linux.namespaces = config.linux.namespaces.filter((one: { type: string }) => one.type !== type)
+        if (type === 'uts') delete config.hostname
+      }),
+    })
+    const init = container.processes.get('init')?.pid as number
+    const job = await container.exec('job', { args: ['/bin/sleep', '1000'] })
+    for (const name of readdirSync(`/proc/${init}/ns`)) {
+      expect(readlinkSync(`/proc/${job.pid}/ns/${name}`), name).toBe(readlinkSync(`/proc/${init}/ns/${name}`))
+    }
+    const own = { network: 'net' }[type] ?? type
+    expect(readlinkSync(`/proc/${job.pid}/ns/${own}`)).toBe(readlinkSync(`/proc/self/ns/${own}`))
+    expect((await run(container, 'exit 4')).status.exitCode).toBe(4)
+    // Without a pid namespace init's end is not everybody's: delete ends them.
+    const orphan = await run(container, 'sleep 1000 >/dev/null 2>&1 & echo $!')
+    expect(orphan.stdout).toMatch(/^\d+\n$/)
+    await container.kill('SIGKILL')
+    await container.processes.get('init')?.wait()
+    await container.delete({ force: true })
+    expect(isAlive(job.pid)).toBe(false)
+    await ground.expectNothingLeft(container.id)
+  })
+
+  test('a user namespace: root inside is nobody outside', async () => {
+    chmodSync(ground.directory, 0o711)
+    const mapping = [{ containerID: 0, hostID: 100000, size: 65536 }]
+    const container = await ground.running({
+      bundle: ground.bundle((config) => {
+        config.linux.namespaces.push({ type: 'user' })
+        config.linux.uidMappings = mapping
+        config.linux.gidMappings = mapping
+      }),
+    })
+    const init = container.processes.get('init')?.pid as number
+    const job = await container.exec('job', { args: ['/bin/sleep', '1000'] })
+    expect(statusLine(job.pid, 'Uid').split('\t')[0]).toBe('100000')
+    expect(statusLine(job.pid, 'Gid').split('\t')[0]).toBe('100000')
+    for (const name of readdirSync(`/proc/${init}/ns`)) {
+      expect(readlinkSync(`/proc/${job.pid}/ns/${name}`), name).toBe(readlinkSync(`/proc/${init}/ns/${name}`))
+    }
+    expect(readFileSync(`/proc/${job.pid}/cgroup`, 'utf8')).toBe(readFileSync(`/proc/${init}/cgroup`, 'utf8'))
+    expect(statusLine(job.pid, 'CapBnd')).toBe(statusLine(init, 'CapBnd'))
+    expect(statusLine(job.pid, 'CapEff')).toBe(statusLine(init, 'CapEff'))
+    expect((await run(container, 'id -u; id -g')).stdout).toBe('0\n0\n')
+    const user = await container.exec('user', {
+      args: ['/bin/sleep', '1000'],
+      user: { uid: 5, gid: 6, additionalGids: [7] },
+    })
+    expect(statusLine(user.pid, 'Uid').split('\t')[0]).toBe('100005')
+    expect(statusLine(user.pid, 'Gid').split('\t')[0]).toBe('100006')
+    expect(statusLine(user.pid, 'Groups').trim()).toBe('100007')
+    const terminal = await container.exec(
+      'terminal',
+      { args: ['/bin/stty', 'size'], terminal: true, consoleSize: { height: 9, width: 8 } },
+      { stdout: 'pipe' },
+    )
+    let out = ''
+    terminal.stdout?.on('data', (chunk: Buffer) => {
+      out += chunk.toString()
+    })
+    expect((await terminal.wait()).exitCode).toBe(0)
+    expect(out).toBe('9 8\r\n')
+    expect(
+      (await run(container, ['/bin/true'], { rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 1024 }] }))
+        .status.exitCode,
+    ).toBe(0)
+    await container.delete({ force: true })
+    await ground.expectNothingLeft(container.id)
+  })
+
+  test('an end by the OOM killer is told from any other SIGKILL', async () => {
+    const container = await ground.running({
+      bundle: ground.bundle((config) => {
+        config.linux.resources.memory = { limit: 33554432, swap: 33554432 }
+      }),
+    })
+    const hog = await container.exec('hog', { args: ['/bin/tail', '/dev/zero'] })
+    expect(await hog.wait()).toMatchObject({ exitCode: 137, signal: 'SIGKILL', oomKilled: true, known: true })
+    const other = await container.exec('other', { args: ['/bin/sleep', '1000'] })
+    await other.kill('SIGKILL')
+    expect(await other.wait()).toMatchObject({ exitCode: 137, signal: 'SIGKILL', oomKilled: false })
+    expect((await run(container, 'tail /dev/zero; exit 3')).status).toMatchObject({
+      exitCode: 3,
+      oomKilled: false,
+    })
+    await eventually('it runs on', async () => (await container.status()) === 'running')
+  })
+})
