@@ -291,7 +291,8 @@ void Container::RemoveCgroups() const {
       if (!path.empty()) wanted = path[0] == '/' ? path : "/" + path;
     }
   }
-  // runc counts from its own cgroup, crun from the root of the hierarchy. Only an empty cgroup can be removed.
+  // runc counts from its own cgroup, crun from the root of the hierarchy. Only an empty cgroup can be
+  // removed.
   for (const CgroupPaths& paths : {PathsFromProc(*layout, *own), ComposePaths(*layout, "/")}) {
     for (const auto& controller : paths.v1) rmdir((controller.path + wanted).c_str());
     if (!paths.unified.empty()) rmdir((paths.unified + wanted).c_str());

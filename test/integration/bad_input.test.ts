@@ -45,7 +45,7 @@ describe.skipIf(skip)('create, load and list', () => {
     ['timeout', '1', 'ERR_INVALID_ARG_TYPE'],
     ['shim', '', 'ERR_INVALID_ARG_VALUE'],
   ])('%s: %j', async (key, value, code) => {
-    const options = { ...ground.options(), [key]: value } as unknown as ContainerOptions
+    const options = { ...ground.options(), [key]: value }
     const error = await failure(Container.create(options))
     expect(error).toMatchObject({ code })
     expect(error instanceof TypeError || error instanceof RangeError).toBe(true)

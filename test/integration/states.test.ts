@@ -333,7 +333,7 @@ describe.skipIf(skip).each(runtimes)('every method in every state, %s', (runtime
       const expected = row[state]
       if (expected === 'done') expect(seen).toEqual({ is: undefined })
       else if (typeof expected === 'string') expect(seen).toBe(expected)
-      else expect(seen).toMatchObject(expected as object)
+      else expect(seen).toMatchObject(expected)
     })
   }
 
