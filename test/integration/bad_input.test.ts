@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { Container, type ContainerOptions } from '../../lib/index.js'
+import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
 import { useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
