@@ -50,13 +50,16 @@ function strings(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : []
 }
 
-async function readBounded(path: string): Promise<string> {
+async function readBounded(path: string, containerId: string): Promise<string> {
   // A FIFO or device in a file's place must hold nobody up.
   const info = await stat(path)
-  if (!info.isFile())
-    throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is not a regular file`, { path })
-  if (info.size > maxFileBytes)
-    throw new ContainerError('ERR_STATE_CORRUPT', `'${path}' is too large`, { path })
+  const corrupt = (what: string): ContainerError =>
+    new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' ${what}`, {
+      containerId,
+      path,
+    })
+  if (!info.isFile()) throw corrupt('is not a regular file')
+  if (info.size > maxFileBytes) throw corrupt('is too large')
   return readFile(path, 'utf8')
 }
 
@@ -89,7 +92,7 @@ export async function readBundle(bundle: string, containerId: string): Promise<O
   const path = join(bundle, 'config.json')
   let text: string
   try {
-    text = await readBounded(path)
+    text = await readBounded(path, containerId)
   } catch (error) {
     throw fromNodeError(error, { containerId })
   }
@@ -118,8 +121,11 @@ export async function createDirectory(root: string, id: string, state: StateFile
       path: directory,
     })
   let temporary: string | undefined
+  // By itself: its EEXIST is about a root that is no directory.
+  await mkdir(root, { recursive: true, mode: directoryMode }).catch((error: unknown) => {
+    throw fromNodeError(error, { containerId: id })
+  })
   try {
-    await mkdir(root, { recursive: true, mode: directoryMode })
     if (
       await stat(directory).then(
         () => true,
@@ -165,7 +171,7 @@ export async function readState(root: string, id: string): Promise<StateFile> {
   const path = join(root, id, 'state.json')
   let text: string
   try {
-    text = await readBounded(path)
+    text = await readBounded(path, id)
   } catch (error) {
     const code = errnoOf(error)
     if (code === 'ENOENT' || code === 'ENOTDIR') throw notFound(root, id)
@@ -222,7 +228,7 @@ export async function listIds(root: string): Promise<string[]> {
 
 async function readNumber(path: string): Promise<number | null> {
   try {
-    const text = (await readBounded(path)).trim()
+    const text = (await readBounded(path, '')).trim()
     return /^\d{1,15}$/.test(text) ? Number(text) : null
   } catch {
     return null
@@ -232,7 +238,7 @@ async function readNumber(path: string): Promise<number | null> {
 async function readExit(directory: string): Promise<WireExit | null> {
   const path = join(directory, 'exitStatus')
   const code = await readNumber(path)
-  if (code === null) {
+  if (code === null || code > 255) {
     // There but unreadable: it has ended, and how is not known.
     return (await stat(path).then(
       () => true,
@@ -243,7 +249,7 @@ async function readExit(directory: string): Promise<WireExit | null> {
   }
   const exit: WireExit = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
   try {
-    const json = JSON.parse(await readBounded(join(directory, 'exit.json'))) as Partial<WireExit>
+    const json = JSON.parse(await readBounded(join(directory, 'exit.json'), '')) as Partial<WireExit>
     if (typeof json.signal === 'number') exit.signal = json.signal
     if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
     if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled
@@ -257,7 +263,7 @@ async function readExit(directory: string): Promise<WireExit | null> {
 
 async function readProcess(directory: string, id: string, containerId: string): Promise<ProcessFile> {
   const path = join(directory, 'process.json')
-  const json = parseObject(await readBounded(path), path, containerId)
+  const json = parseObject(await readBounded(path, containerId), path, containerId)
   const args = strings(json['args'])
   const [pid, starttime] = await Promise.all([
     readNumber(join(directory, 'pid')),

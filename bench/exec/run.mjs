@@ -12,6 +12,7 @@ import {
   isInstalled,
   makeBundles,
   makeDirectory,
+  makeRunDirectory,
   memoryOf,
   mountHugetlb,
   parentOf,
@@ -123,13 +124,13 @@ let serial = 0
 
 /** Records of their own, so that nothing of this bench is among the machine's containers. */
 function runtimeRoot(runtime) {
-  return `--root=${join(ground.directory, runtime)}`
+  return `--root=${join(ground.run, runtime)}`
 }
 
 async function makeContainer(name, options = {}) {
   const id = `bench-${process.pid}-${name}`
   const container = await Container.create({
-    root: join(ground.directory, 'state'),
+    root: join(ground.run, 'state'),
     id,
     bundle: ground.bundles.idle,
     runtimeArgs: [runtimeRoot(options.runtime ?? 'runc')],
@@ -287,8 +288,8 @@ async function ended(pid) {
 
 async function benchLife() {
   heading('start + delete of a container whose program ends by itself')
-  const state = join(ground.directory, 'state')
-  const records = join(ground.directory, 'runc')
+  const state = join(ground.run, 'state')
+  const records = join(ground.run, 'runc')
   const runc = (...args) => timeSpawn('runc', [runtimeRoot('runc'), ...args])
   const bundle = ground.bundles.brief
   const mark = () => process.hrtime.bigint()
@@ -452,6 +453,7 @@ async function main() {
   say(`Node ${machine.node}, ${machine.runc}, ${machine.crun}; load ${machine.loadAverage[0].toFixed(2)}`)
 
   ground = { directory: makeDirectory(undo) }
+  ground.run = makeRunDirectory(ground.directory, undo)
   ground.bundles = makeBundles(ground.directory)
   ground.floorBinary = compileFloor(ground.directory)
   for (const [name, run] of Object.entries(runners)) {

@@ -343,7 +343,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
 
   test('FIFO without a reader: ERR_START_TIMEOUT with its path, nothing started', async () => {
     const path = fifo()
-    const idle = await ground.running({ timeout: 200 })
+    const idle = await ground.running({ timeout: 1500 })
     const shim = shimOf(idle)
     const before = descriptors(shim).size
     const error = await expectCode(idle.exec('job', sh('echo x'), { stdout: path }), 'ERR_START_TIMEOUT')
@@ -352,7 +352,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
     await eventually('the descriptors are given back', () => descriptors(shim).size === before)
     expect((await (await idle.exec('job', sh('true'))).wait()).exitCode).toBe(0)
 
-    const container = await ground.create({ timeout: 200 })
+    const container = await ground.create({ timeout: 1500 })
     const failed = await expectCode(container.start({ stdout: path }), 'ERR_START_TIMEOUT')
     expect(failed).toMatchObject({ path, processId: 'init' })
     expect(await container.status()).toBe('created')

@@ -1,16 +1,7 @@
 // The ground under a file of tests of real containers: a root of its own, bundles, and a cleaning that runs whatever
 // happens and then looks whether anything was left.
 import { execFileSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll } from 'vitest'
@@ -145,7 +136,7 @@ let serial = 0
 /** Call at the top of a describe(); the hooks clean up after every test in it. */
 export function useContainers(runtime: RuntimeName, rootName = 'root'): Ground {
   const unique = `t${process.pid}-${Math.random().toString(36).slice(2, 8)}`
-  const directory = mkdtempSync(join(tmpdir(), 'libcontainer-test-'))
+  const directory = join(tmpdir(), `libcontainer-test-${unique}`)
   const root = join(directory, rootName)
   let ids: string[] = []
   let count = 0
@@ -239,7 +230,7 @@ export function useContainers(runtime: RuntimeName, rootName = 'root'): Ground {
   }
 
   beforeAll(() => {
-    mkdirSync(directory, { recursive: true })
+    mkdirSync(directory, { mode: 0o700 })
     rootfs = makeRootfs(directory)
   })
   afterEach(clean)
