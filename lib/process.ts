@@ -145,7 +145,11 @@ export class Process {
     try {
       checkObject(options, 'options')
       const signal = checkAbortSignal(options.signal)
-      if (this.#exit && this.#delivered) return Promise.resolve(this.#exit)
+      if (this.#exit && this.#delivered) {
+        // A reader that came after the exit was told: it too has the output first.
+        const status = this.#exit
+        return this.#streams ? this.#streams.settle().then(() => status) : Promise.resolve(status)
+      }
       if (signal?.aborted) return Promise.reject(signal.reason as Error)
       return new Promise<ExitStatus>((resolve, reject) => {
         const waiter: Waiter = { resolve, reject }

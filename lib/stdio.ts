@@ -48,7 +48,7 @@ class Output {
       missing = total === null ? missing - got : total - this.#delivered()
       if (got === 0 && total === null) break
     }
-    await this.#settle()
+    await this.settle()
   }
 
   #open(): boolean {
@@ -78,7 +78,7 @@ class Output {
   }
 
   /** A reader that flows, or that was called and comes in a moment, has the data before wait() resolves. */
-  async #settle(): Promise<void> {
+  async settle(): Promise<void> {
     for (let turn = 0; this.#open() && this.stream.readableLength > 0; ++turn) {
       if (
         this.stream.readableFlowing !== true &&
@@ -167,6 +167,12 @@ export class ProcessStreams {
     this.closeTheirs()
     this.stdin?.destroy()
     for (const output of this.#outputs) output?.stream.destroy()
+  }
+
+  /** What lies in the streams goes to whoever reads them now. */
+  async settle(): Promise<void> {
+    const [stdout, stderr] = this.#outputs
+    await Promise.all([stdout?.settle() ?? Promise.resolve(), stderr?.settle() ?? Promise.resolve()])
   }
 
   /** After the exit: resolves once the readers have what was written before it. */

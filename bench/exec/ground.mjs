@@ -1,7 +1,16 @@
 // What the bench stands on, and takes away again: a directory, a bundle, the hugetlb mount that crun asks for, and a
 // list of what has to be undone, also after a failure or Ctrl-C.
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statfsSync, statSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { makeBundle } from '../../examples/bundle.mjs'
@@ -13,6 +22,7 @@ const hugetlb = join(cgroupRoot, 'hugetlb')
 export class Undo {
   #steps = []
   #running = null
+  interrupted = false
 
   add(what, step) {
     this.#steps.push({ what, step })
@@ -40,6 +50,7 @@ export class Undo {
       ['SIGHUP', 1],
     ]) {
       process.on(signal, () => {
+        this.interrupted = true
         process.stderr.write(`\nbench: ${signal}, cleaning up\n`)
         void this.run().then(() => process.exit(128 + number))
       })

@@ -477,8 +477,11 @@ async function main() {
 try {
   await main()
 } catch (error) {
-  process.exitCode = 1
-  process.stderr.write(`bench: ${error.stack}\n`)
+  // After Ctrl-C everything that was under way fails; the handler says so and ends the program.
+  if (!undo.interrupted) {
+    process.exitCode = 1
+    process.stderr.write(`bench: ${error.stack}\n`)
+  }
 } finally {
   await undo.run()
 }
