@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -23,9 +25,18 @@ int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
 
 // `offset` < 0 reads from the descriptor's own position.
 Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start) {
-  std::string out;
-  size_t used = 0;
-  out.resize(4096);
+  // Most kernel files end within the first read: their text costs one small allocation, not a page of it.
+  char first[4096];
+  ssize_t got = -1;
+  do {
+    got = from_start ? pread(fd, first, sizeof(first), 0) : read(fd, first, sizeof(first));
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return Error::Sys("read", path);
+  std::string out(first, static_cast<size_t>(got));
+  size_t used = out.size();
+  if (used > limit) return Error::Of(EFBIG, "read", path);
+  if (used == 0) return out;
+  out.resize(used < sizeof(first) ? used + 64 : used * 2);
   for (;;) {
     if (used == out.size()) out.resize(out.size() * 2);
     size_t want = out.size() - used;
@@ -97,6 +108,21 @@ Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, 
     return error;
   }
   return Ok();
+}
+
+Status WriteNew(const std::string& path, std::string_view data) {
+  UniqueFd fd(RetryOpenAt(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  if (!fd) return Error::Sys("open", path);
+  return WriteAll(fd.get(), data, path);
+}
+
+Status RenameNew(const std::string& from, const std::string& to) {
+  constexpr unsigned kNoReplace = 1;  // RENAME_NOREPLACE
+  if (syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), kNoReplace) == 0) return Ok();
+  // A file system that does not know the flag (EINVAL): a plain rename of a directory replaces an empty one
+  // at most.
+  if ((errno == EINVAL || errno == ENOSYS) && rename(from.c_str(), to.c_str()) == 0) return Ok();
+  return Error::Sys("rename", to);
 }
 
 Status WriteOnceAt(int dir_fd, const std::string& path, std::string_view data) {

@@ -31,6 +31,12 @@ Result<std::string> RereadFd(int fd, const std::string& path, size_t limit = kMa
 Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode = 0600,
                     const timespec* modified = nullptr);
 
+// A file that must not be there yet, for a directory that nobody sees before it is whole: see RenameNew.
+Status WriteNew(const std::string& path, std::string_view data);
+
+// rename(2) that replaces nothing: EEXIST or ENOTEMPTY.
+Status RenameNew(const std::string& from, const std::string& to);
+
 // One write(2) to an existing file: how the kernel's control files want it.
 Status WriteOnceAt(int dir_fd, const std::string& path, std::string_view data);
 

@@ -130,6 +130,18 @@ Status FrameSocket::Send(std::string_view payload, const std::vector<int>& fds) 
   return Ok();
 }
 
+Status FrameSocket::Queue(std::string_view payload) {
+  if (payload.size() > kMaxPayload) return Error::Of(EMSGSIZE, "sendmsg");
+  if (backlog_bytes_ + kHeader + payload.size() > kMaxBacklog) return Error::Of(ENOBUFS, "sendmsg");
+  uint32_t header[2] = {static_cast<uint32_t>(payload.size()), 0};
+  if (backlog_.empty() || !backlog_.back().fds.empty()) backlog_.emplace_back();
+  std::string& bytes = backlog_.back().bytes;
+  bytes.append(reinterpret_cast<const char*>(header), kHeader);
+  bytes.append(payload);
+  backlog_bytes_ += kHeader + payload.size();
+  return Ok();
+}
+
 Status FrameSocket::Flush() {
   while (!backlog_.empty()) {
     Outgoing& next = backlog_.front();

@@ -39,6 +39,8 @@ class FrameSocket {
   // Sends at once what the socket takes and keeps the rest for Flush(). Descriptors are duplicated where
   // they must wait, so the caller may close its own. An error means that the connection is of no more use.
   Status Send(std::string_view payload, const std::vector<int>& fds = {});
+  // Keeps it for Flush(), so that what is said in one go is one system call, and wakes the peer once.
+  Status Queue(std::string_view payload);
   Status Flush();
   bool wants_flush() const { return !backlog_.empty(); }
 

@@ -16,8 +16,33 @@
 
 namespace lc {
 
-using JsonDocument = rapidjson::Document;
 using JsonValue = rapidjson::Value;
+
+// The memory of a small document lies in the object itself: most of what the shim parses fits, and a program
+// that mostly sleeps neither maps nor faults in pages for each message. What does not fit comes from the heap.
+class JsonMemory {
+ protected:
+  using Allocator = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
+  static constexpr size_t kGrowth = 16384;
+  static constexpr size_t kDepth = 2048;
+
+  alignas(16) char value_bytes_[6144];
+  alignas(16) char stack_bytes_[6144];
+  Allocator value_pool_{value_bytes_, sizeof(value_bytes_), kGrowth};
+  Allocator stack_pool_{stack_bytes_, sizeof(stack_bytes_), kGrowth};
+};
+
+class JsonDocument
+    : private JsonMemory,
+      public rapidjson::GenericDocument<rapidjson::UTF8<>, JsonMemory::Allocator, JsonMemory::Allocator> {
+  using Base = rapidjson::GenericDocument<rapidjson::UTF8<>, JsonMemory::Allocator, JsonMemory::Allocator>;
+
+ public:
+  JsonDocument() : Base(&value_pool_, kDepth, &stack_pool_) {}
+  JsonDocument(const JsonDocument&) = delete;
+  JsonDocument& operator=(const JsonDocument&) = delete;
+};
+
 using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
 
 inline bool ParseJson(std::string_view text, JsonDocument* out) {

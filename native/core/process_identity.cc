@@ -1,11 +1,13 @@
 // Who a pid is: its start time tells a process from a later one that got the same number.
 #include "core/process_identity.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <csignal>
-#include <string>
+#include <cstdio>
 
 #include "core/files.h"
 
@@ -42,9 +44,14 @@ Result<ProcStat> ParseProcStat(std::string_view text) {
 }
 
 Result<ProcStat> ReadProcStat(pid_t pid) {
-  auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
-  if (!text) return text.error();
-  return ParseProcStat(*text);
+  char path[32];
+  snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::Sys("open", path);
+  char text[1024];  // the line is some 350 bytes, 22 fields of it count
+  ssize_t n = read(fd.get(), text, sizeof(text));
+  if (n < 0) return Error::Sys("read", path);
+  return ParseProcStat(std::string_view(text, static_cast<size_t>(n)));
 }
 
 bool IsAlive(pid_t pid, uint64_t start) {

@@ -24,8 +24,11 @@ constexpr int64_t kReapWaitMs = 10000;
 
 }  // namespace
 
-Container::Container(EventLoop& loop, Clients& clients, Settings settings)
-    : loop_(loop), clients_(clients), settings_(std::move(settings)) {}
+Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
+    : loop_(loop),
+      clients_(clients),
+      settings_(std::move(settings)),
+      null_device_(std::move(null_device)) {}
 
 Container::~Container() = default;
 
@@ -71,6 +74,10 @@ void Container::LoadProcesses() {
   if (scan == nullptr) return;
   while (dirent* entry = readdir(scan)) {
     std::string id = entry->d_name;
+    if (id.starts_with(kAsidePrefix)) {
+      (void)RemoveTreeAt(AT_FDCWD, id);  // of an exec that an earlier shim did not come to release
+      continue;
+    }
     auto pid_text = ReadFile(id + "/pid", 64);
     if (!pid_text) continue;
     auto pid = ParseU64(TrimEnd(*pid_text));

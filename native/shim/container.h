@@ -53,7 +53,8 @@ struct Process {
 
 class Container {
  public:
-  Container(EventLoop& loop, Clients& clients, Settings settings);
+  // `null_device` is what stdio that nobody asked for leads to.
+  Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device);
   ~Container();
 
   // What an earlier shim left: exits that can no longer be known are written down as such.
@@ -103,6 +104,7 @@ class Container {
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
   void ExecFork(const std::shared_ptr<ExecOperation>& exec);
+  Status ExecRecord(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
   void ExecStarted(const std::shared_ptr<ExecOperation>& exec);
   void ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error);
@@ -130,6 +132,7 @@ class Container {
   EventLoop& loop_;
   Clients& clients_;
   Settings settings_;
+  UniqueFd null_device_;
   std::map<std::string, std::shared_ptr<Process>> processes_;
   std::unordered_map<pid_t, std::shared_ptr<Process>> by_pid_;
   std::map<pid_t, RunInFlight> runs_;
@@ -139,6 +142,7 @@ class Container {
   uint64_t oom_kills_ = 0;
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
+  uint64_t aside_serial_ = 0;
   std::vector<Asker> deleters_;
   bool deleting_ = false;
   EventLoop::TimerId delete_timer_ = 0;

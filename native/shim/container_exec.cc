@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <climits>
 #include <csignal>
 
 #include "core/files.h"
@@ -32,6 +33,10 @@ Error ContainerExited() {
   return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
 }
 
+Error ProcessExists() {
+  return Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists");
+}
+
 }  // namespace
 
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,
@@ -45,7 +50,8 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STARTED", "the container is not started"));
   }
   if (init->exit) return ReplyError(asker, ContainerExited());
-  if (id.empty() || id.find('/') != std::string::npos || id[0] == '.') {
+  if (id.empty() || id == "." || id == ".." || id.find('/') != std::string::npos ||
+      id.find(kAsidePrefix) != std::string::npos) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "no process id: " + id));
   }
   auto target = EnsureTarget();
@@ -66,18 +72,17 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   if (!plan) return ReplyError(asker, plan.error());
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
-  // The directory is the claim on the id: it is made once, whoever asks.
-  if (mkdir(id.c_str(), 0711) != 0) {
-    if (errno != EEXIST) return ReplyError(asker, Error::Sys("mkdir", settings_.directory + "/" + id));
-    return ReplyError(asker, Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists"));
-  }
+  // All that is done to processes goes through this shim; what else has the name is found before the fork, and
+  // once more when the record takes its place.
+  if (processes_.contains(id) || access(id.c_str(), F_OK) == 0) return ReplyError(asker, ProcessExists());
+  if (id.size() > NAME_MAX) return ReplyError(asker, Error::Of(ENAMETOOLONG, "mkdir", id));
   auto exec = std::make_shared<ExecOperation>();
   exec->asker = asker;
   exec->plan = std::move(*plan);
   exec->body = body;
   exec->process = std::make_shared<Process>();
   exec->process->id = id;
-  exec->process->stdio = std::make_unique<ProcessStdio>(loop_, std::move(*specs));
+  exec->process->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
   processes_[id] = exec->process;
   execs_[asker] = exec;
   exec->timer = loop_.After(TimeoutOf(request), [this, exec] {
@@ -118,13 +123,31 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   auto stat = ReadProcStat(process.pid);
   if (!stat) return ExecUndo(exec, stat.error());
   process.start = stat->start;
-  auto written = WriteWholeAt(AT_FDCWD, process.id + "/process.json", exec->body);
-  if (written) written = WriteIdentity(process);
-  if (!written) return ExecUndo(exec, written.error());
+  auto recorded = ExecRecord(exec);
+  if (!recorded) return ExecUndo(exec, recorded.error());
   exec->body = {};
   auto watched = loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
   if (!watched) return ExecUndo(exec, watched.error());
   (void)nsexec::Release(exec->channel.get());
+}
+
+// The process's directory, whole or not at all: made aside, under a name that no process can have, then renamed.
+Status Container::ExecRecord(const std::shared_ptr<ExecOperation>& exec) {
+  const Process& process = *exec->process;
+  std::string aside = kAsidePrefix + std::to_string(++aside_serial_);
+  if (mkdir(aside.c_str(), 0711) != 0) return Error::Sys("mkdir", settings_.directory + "/" + aside);
+  exec->directory = aside;
+  auto written = WriteNew(aside + "/process.json", exec->body);
+  if (written) written = WriteNew(aside + "/pid", std::to_string(process.pid));
+  if (written) written = WriteNew(aside + "/starttime", std::to_string(process.start));
+  if (!written) return written;
+  auto renamed = RenameNew(aside, process.id);
+  if (!renamed) {
+    int err = renamed.error().err;
+    return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : renamed.error();
+  }
+  exec->directory = process.id;
+  return Ok();
 }
 
 void Container::ExecReport(const std::shared_ptr<ExecOperation>& exec) {
@@ -191,7 +214,7 @@ void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
-  (void)RemoveTreeAt(AT_FDCWD, exec->process->id);
+  if (!exec->directory.empty()) (void)RemoveTreeAt(AT_FDCWD, exec->directory);
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);

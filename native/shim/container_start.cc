@@ -88,7 +88,7 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
   start_->asker = asker;
   start_->terminal = BoolMember(process, "terminal").value_or(false);
   start_->wait_created = BoolMember(request, "waitCreated").value_or(false);
-  start_->stdio = std::make_unique<ProcessStdio>(loop_, std::move(*specs));
+  start_->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
   start_->timer = loop_.After(TimeoutOf(request), [this] {
     start_->timer = 0;
     Error error = Error::Coded("ERR_START_TIMEOUT", "the start took longer than its timeout");

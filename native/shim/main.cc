@@ -22,6 +22,7 @@
 #include "shim/message.h"
 #include "shim/server.h"
 #include "shim/settings.h"
+#include "shim/stdio.h"
 
 namespace {
 
@@ -115,12 +116,15 @@ int main(int argc, char** argv) {
   auto settings = lc::shim::LoadSettings(argv[1]);
   if (!settings) Refuse(&first, settings.error());
 
+  auto null_device = lc::shim::OpenNull();
+  if (!null_device) Refuse(&first, null_device.error());
+
   UniqueFd signals = BlockSignals();
   lc::shim::EventLoop loop;
   Status opened = loop.Open();
   if (!opened) Refuse(&first, opened.error());
   lc::shim::Server server(loop);
-  lc::shim::Container container(loop, server, std::move(*settings));
+  lc::shim::Container container(loop, server, std::move(*settings), std::move(*null_device));
   server.Serve(&container);
   Status watched = loop.Watch(signals.get(), EPOLLIN, [&](uint32_t) {
     signalfd_siginfo ignored[8];

@@ -15,6 +15,9 @@ inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
 inline constexpr int64_t kCreateGraceMs = 2000;
 
+// Of directories that are not yet any process's; no process id has this in it.
+inline constexpr const char* kAsidePrefix = ".tmp.";
+
 struct Container::StartOperation {
   Asker asker;
   std::vector<Asker> cancels;
@@ -41,6 +44,7 @@ struct Container::ExecOperation {
   std::shared_ptr<Process> process;
   nsexec::Plan plan;
   std::string body;
+  std::string directory;  // of its record, once there is one
   UniqueFd channel;
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;

@@ -91,11 +91,18 @@ void Server::Drop(ClientId id) {
 }
 
 void Server::SendTo(ClientId id, FrameSocket* socket, const std::string& message) {
-  if (!socket->Send(message)) {
-    // Not in the middle of what the container is doing.
-    loop_.Defer([this, id] { Drop(id); });
-    return;
-  }
+  bool first = !socket->wants_flush();
+  // A peer that reads no more is let go, but not in the middle of what the container is doing.
+  if (!socket->Queue(message)) return loop_.Defer([this, id] { Drop(id); });
+  if (first) loop_.Defer([this, id] { Flush(id); });
+}
+
+// What one round of the loop had to say leaves in one piece.
+void Server::Flush(ClientId id) {
+  auto it = clients_.find(id);
+  if (it == clients_.end()) return;
+  FrameSocket* socket = it->second.get();
+  if (!socket->Flush()) return Drop(id);
   if (socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN | EPOLLOUT);
 }
 

@@ -31,6 +31,7 @@ class Server : public Clients {
   void Accept();
   void OnClient(ClientId id, uint32_t events);
   void Drop(ClientId id);
+  void Flush(ClientId id);
   void SendTo(ClientId id, FrameSocket* socket, const std::string& message);
 
   EventLoop& loop_;

@@ -13,17 +13,6 @@
 namespace lc::shim {
 namespace {
 
-Result<UniqueFd> OpenNull() {
-  UniqueFd fd(open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
-  if (!fd) return Error::Sys("open", "/dev/null");
-  struct stat st {};
-  // By number, not by name (CVE-2025-31133).
-  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
-    return Error::Of(ENODEV, "open", "/dev/null");
-  }
-  return fd;
-}
-
 bool IsFifo(const std::string& path) {
   struct stat st {};
   return stat(path.c_str(), &st) == 0 && S_ISFIFO(st.st_mode);
@@ -35,6 +24,16 @@ void SetBlocking(int fd, bool blocking) {
 }
 
 }  // namespace
+
+Result<UniqueFd> OpenNull() {
+  UniqueFd fd(open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
+  if (!fd) return Error::Sys("open", "/dev/null");
+  struct stat st {};
+  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
+    return Error::Of(ENODEV, "open", "/dev/null");
+  }
+  return fd;
+}
 
 Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds) {
   Error invalid = Error::Coded("ERR_INVALID_ARG_VALUE", "stdio is garbled");
@@ -63,10 +62,7 @@ Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<Uni
 
 Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
   if (spec->kind == StdioSpec::Kind::kNull) {
-    auto null_device = OpenNull();
-    if (!null_device) return null_device.error();
-    child_[0] = std::move(*null_device);
-    input_is_null_ = true;
+    is_null_[0] = true;
     return Ok();
   }
   if (spec->kind == StdioSpec::Kind::kFd) {
@@ -96,9 +92,7 @@ Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
 
 Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal) {
   if (spec->kind == StdioSpec::Kind::kNull) {
-    auto null_device = OpenNull();
-    if (!null_device) return null_device.error();
-    child_[stream] = std::move(*null_device);
+    is_null_[stream] = true;
     return true;
   }
   if (spec->kind == StdioSpec::Kind::kFd) {
@@ -125,12 +119,12 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
 }
 
 Result<bool> ProcessStdio::Open(bool terminal) {
-  if (!child_[0]) {
+  if (child(0) < 0) {
     auto status = OpenInput(&specs_[0], terminal);
     if (!status) return status.error();
   }
   for (int stream = 1; stream <= 2; ++stream) {
-    if (child_[stream]) continue;
+    if (child(stream) >= 0) continue;
     // A terminal has one output; its stderr is not used.
     if (terminal && stream == 2) {
       specs_[2].fd.Reset();
@@ -158,8 +152,8 @@ void ProcessStdio::Begin(UniqueFd terminal) {
   }
   terminal_ = std::move(terminal);
   SetBlocking(terminal_.get(), false);
-  UniqueFd source = input_is_null_ ? UniqueFd() : ReopenNonBlocking(child_[0].get(), O_RDONLY);
-  UniqueFd sink = ReopenNonBlocking(child_[1].get(), O_WRONLY);
+  UniqueFd source = is_null_[0] ? UniqueFd() : ReopenNonBlocking(child(0), O_RDONLY);
+  UniqueFd sink = ReopenNonBlocking(child(1), O_WRONLY);
   CloseChildSide();
   out_ = std::make_unique<Pump>(loop_, UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), std::move(sink),
                                 [this](Pump::End end) {

@@ -24,19 +24,24 @@ struct StdioSpec {
 // `[{"kind":"fd"},{"kind":"path","path":"/x"},{"kind":"null"}]`; descriptors are taken in order.
 Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds);
 
+// The null device by its number, 1:3: what a name leads to is anybody's (CVE-2025-31133). ENODEV.
+Result<UniqueFd> OpenNull();
+
 // The streams of one process. Files and FIFOs are opened here, in the shim, so that they outlive the program
 // that named them. A FIFO of output stays open for reading too while the process runs: a reader that goes
 // away is no SIGPIPE, and the next one goes on where it left. A FIFO of input is copied through a pipe: end
 // of file is closeStdin, not a writer that came and went.
 class ProcessStdio {
  public:
-  ProcessStdio(EventLoop& loop, std::vector<StdioSpec> specs) : loop_(loop), specs_(std::move(specs)) {}
+  // `null_device` serves every process that is given none of its own: see OpenNull.
+  ProcessStdio(EventLoop& loop, int null_device, std::vector<StdioSpec> specs)
+      : loop_(loop), null_device_(null_device), specs_(std::move(specs)) {}
 
   // One try. False: a FIFO of output has no reader yet (its path is `waiting_for`), try again later.
   Result<bool> Open(bool terminal);
   const std::string& waiting_for() const { return waiting_for_; }
 
-  int child(int stream) const { return child_[stream].get(); }
+  int child(int stream) const { return is_null_[stream] ? null_device_ : child_[stream].get(); }
   void CloseChildSide();  // after the fork
 
   // Starts the copying; `terminal` is the master side, when there is one.
@@ -59,6 +64,7 @@ class ProcessStdio {
   void HangUp();
 
   EventLoop& loop_;
+  int null_device_;
   std::vector<StdioSpec> specs_;
   std::string waiting_for_;
   UniqueFd child_[3];
@@ -66,7 +72,7 @@ class ProcessStdio {
   UniqueFd input_source_;  // FIFO of input, and the pipe it is copied to
   UniqueFd input_sink_;
   UniqueFd terminal_;
-  bool input_is_null_ = false;
+  bool is_null_[3] = {false, false, false};
   std::unique_ptr<Pump> in_;
   std::unique_ptr<Pump> out_;
 };
