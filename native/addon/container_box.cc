@@ -133,9 +133,21 @@ Status ContainerBox::SignalAll(int signal) {
       any = true;
     }
     if (signal != SIGKILL || !any) return Ok();
+    auto released = ReleaseKilled();
+    if (!released) return released;
     usleep(1000);
   }
   return Error::Of(EAGAIN, "kill");
+}
+
+Status ContainerBox::ReleaseKilled() {
+  auto paths = Paths();
+  if (!paths) return Ok();  // the container is gone, or has no record by which its freezer could be found
+  const std::string* freezer = paths->Find("freezer");
+  if (freezer == nullptr) return Ok();
+  auto thawed = WriteOnceAt(AT_FDCWD, *freezer + "/freezer.state", "THAWED");
+  if (!thawed && thawed.error().err != ENOENT && thawed.error().err != ENODEV) return thawed.error();
+  return Ok();
 }
 
 Status ContainerBox::Update(const std::string& json, PlanOptions options) {
