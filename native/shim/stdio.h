@@ -69,6 +69,7 @@ class ProcessStdio {
   bool input_is_null_ = false;
   std::unique_ptr<Pump> in_;
   std::unique_ptr<Pump> out_;
+  uint64_t terminal_taken_ = 0;  // by out_, once that is gone
 };
 
 }  // namespace lc::shim
