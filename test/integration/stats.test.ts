@@ -142,8 +142,11 @@ describe.skipIf(skip)('stats beside runc’s', () => {
     const ours = still(flatten(stats))
     const theirs = still(flatten(seen))
     const differences: string[] = []
+    // v2 gives none of these, and runc says 0 for what it was not told: here they are undefined.
+    const invented = /^(cpuset\.|memory\.(usage|swap|kernel|kernelTCP)\.(failcnt|limit)$)/
     for (const [place, value] of theirs) {
       const mine = ours.get(place)
+      if (isCgroupV2() && value === 0 && mine === undefined && invented.test(place)) continue
       if (isUnlimited(value) ? mine === null : asGo(mine) === asGo(value)) continue
       // Go leaves zeros out, so an object of which all is left out is empty there and is not here.
       if (JSON.stringify(value) === '{}' && [...ours.keys()].some((key) => key.startsWith(`${place}.`))) continue

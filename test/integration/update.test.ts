@@ -176,6 +176,7 @@ function rows(): Row[] {
       name: 'memory.disableOOMKiller false, useHierarchy',
       resources: { memory: { disableOOMKiller: false, useHierarchy: true } },
       v1: { 'memory.oom_control': /^oom_kill_disable 0$/m, 'memory.use_hierarchy': '1' },
+      v2: {}, // what v2 does anyway: taken, and nothing to be done
     },
     {
       name: 'unified',
