@@ -14,9 +14,9 @@ SHIM := build/Release/libcontainer-shim
 NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test build setup setup-test native-test unit-test integration-test check bench fuzz sanitize clean
+.PHONY: demo test build setup setup-test native-test check bench fuzz vm-test vm-test-all vm-test-trixie clean
 
-# build-test's compile commands are clang-tidy's too, and that reads glibc's headers.
+
 
 # Installs only what is missing, and asks the package server only then.
 define install
@@ -29,8 +29,9 @@ endef
 demo: build ## a container's life by this library, beside runc's own times
 	@node examples/demo.mjs
 
-test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests
+test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests, machines
 	npx vitest run
+	@$(MAKE) --no-print-directory vm-test
 
 setup:
 	$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
@@ -54,13 +55,29 @@ dist/.built: node_modules/.package-lock.json tsconfig.json $(wildcard lib/*)
 build: setup
 	@$(MAKE) --no-print-directory $(ADDON) dist/.built
 
-native-test: setup-test ## doctest, plain and under AddressSanitizer and UndefinedBehaviorSanitizer
-	LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
-	cmake --build build-test --target native-tests -j2 -- --no-print-directory -s
+.PHONY: native-tests native-test
+native-tests: setup-test
+	@LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
+	@cmake --build build-test --target native-tests -j2 -- --no-print-directory -s
+
+native-test: native-tests ## doctest, plain and under AddressSanitizer and UndefinedBehaviorSanitizer
 	./build-test/native-tests
 	cmake -S . -B build-asan -DLIBCONTAINER_TESTS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
 	cmake --build build-asan --target native-tests -j2 -- --no-print-directory -s
 	./build-asan/native-tests
+
+# FILE=test/integration/stats.test.ts one file alone; LAYOUT=v2, v1 or hybrid one layout alone. What is downloaded (a
+# kernel, 100 MB) is kept in ~/.cache/libcontainer-vm.
+VM_TEST := test/vm/suite $(LAYOUT:%=--layout %) $(FILE)
+
+vm-test: setup-test build native-tests ## in machines with cgroup v2, v1 and hybrid: what depends on it; FILE= and LAYOUT= choose
+	$(VM_TEST)
+
+vm-test-all: setup-test build native-tests ## every integration test with cgroup v2 (half an hour)
+	$(VM_TEST) --all --layout v2
+
+vm-test-trixie: setup-test build native-tests ## with the kernel of Debian trixie
+	$(VM_TEST) --kernel trixie --layout v2
 
 check: setup-test build ## types, linters and formats; warnings are errors
 	npm run --silent typecheck

@@ -65,6 +65,7 @@ export interface ExecOptions extends StdioOptions {
   signal?: AbortSignal
 }
 
+const SIGKILL = 9
 const ENOENT = 2
 const ECONNREFUSED = 111
 const maxLinkAttempts = 50
@@ -341,7 +342,8 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * Signals init, or with `all` every process of the container, by pidfd; SIGTERM.
+   * Signals init, or with `all` every process of the container, by pidfd; SIGTERM. SIGKILL ends a paused container
+   * too; any other signal waits until it runs again.
    * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
@@ -352,6 +354,7 @@ export class Container implements AsyncDisposable {
     if (options.all) return this.#ask(() => this.#native.signalAll(this.#boxOf(init), number))
     try {
       await init.kill(number)
+      if (number === SIGKILL) await this.#ask(() => this.#native.releaseKilled(this.#boxOf(init)))
     } catch (error) {
       if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
       throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)

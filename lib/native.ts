@@ -62,6 +62,8 @@ export interface NativeBinding {
   pause(box: ContainerBox, timeoutMs: number): Promise<void>
   resume(box: ContainerBox, timeoutMs: number): Promise<void>
   signalAll(box: ContainerBox, signal: number): Promise<void>
+  /** Thaws a v1 cgroup, in which a killed process would else stand still for ever; nothing on v2. */
+  releaseKilled(box: ContainerBox): Promise<void>
   /** `resources` as `runc update -r -` takes them. */
   update(box: ContainerBox, resources: string, options: UpdateOptions): Promise<void>
 }

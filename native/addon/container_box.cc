@@ -10,6 +10,7 @@
 
 #include "cgroup/freeze.h"
 #include "cgroup/mode.h"
+#include "cgroup/record_file.h"
 #include "cgroup/record_patch.h"
 #include "cgroup/resources_json.h"
 #include "cgroup/writer.h"
@@ -19,8 +20,6 @@
 namespace lc::addon {
 namespace {
 
-// How often a record that another hand changed meanwhile is read again.
-constexpr int kMaxPatchAttempts = 20;
 // Of a walk over many containers, how many files each keeps open: the same for each, however many there are.
 constexpr size_t kFilesKeptOfMany = 4;
 
@@ -133,9 +132,21 @@ Status ContainerBox::SignalAll(int signal) {
       any = true;
     }
     if (signal != SIGKILL || !any) return Ok();
+    auto released = ReleaseKilled();
+    if (!released) return released;
     usleep(1000);
   }
   return Error::Of(EAGAIN, "kill");
+}
+
+Status ContainerBox::ReleaseKilled() {
+  auto paths = Paths();
+  if (!paths) return Ok();  // the container is gone, or has no record by which its freezer could be found
+  const std::string* freezer = paths->Find("freezer");
+  if (freezer == nullptr) return Ok();
+  auto thawed = WriteOnceAt(AT_FDCWD, *freezer + "/freezer.state", "THAWED");
+  if (!thawed && thawed.error().err != ENOENT && thawed.error().err != ENODEV) return thawed.error();
+  return Ok();
 }
 
 Status ContainerBox::Update(const std::string& json, PlanOptions options) {
@@ -143,8 +154,7 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   if (!resources) return resources.error();
   auto handle = Handle();
   if (!handle) return handle.error();
-  // Programs that use this library take turns; a runtime of its own accord does not, so the record is looked
-  // at again.
+  // Programs that use this library take turns; a runtime of its own accord does not.
   UniqueFd lock(open(record_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock) return Error::Sys("open", record_directory_).With("ERR_CONTAINER_EXITED");
   if (flock(lock.get(), LOCK_EX) != 0) return Error::Sys("flock", record_directory_);
@@ -173,32 +183,9 @@ Status ContainerBox::UpdateLocked(const RuntimeRecord& record, const Resources& 
   auto applied = ApplyPlan(record.cgroups, *plan);
   if (!applied) return applied.error();
   if (!recorded) return Ok();
-  Error error;
-  for (int attempt = 0; attempt < kMaxPatchAttempts; ++attempt) {
-    struct stat before {};
-    struct stat now {};
-    if (stat(path.c_str(), &before) != 0) {
-      error = Error::Sys("stat", path);
-      break;
-    }
-    auto text = ReadFile(path);
-    if (!text) {
-      error = text.error();
-      break;
-    }
-    auto parsed = RuncRecord::Parse(std::move(*text), path);
-    if (!parsed) {
-      error = parsed.error();
-      break;
-    }
-    std::string patched = parsed->Patch(resources, options);
-    // runc replaces the file by rename: another inode is another hand's version, which must not be lost.
-    if (stat(path.c_str(), &now) == 0 && now.st_ino != before.st_ino) continue;
-    auto written = WriteWholeAt(AT_FDCWD, path, patched, before.st_mode & 07777U);
-    if (written) return Ok();
-    error = written.error();
-    break;
-  }
+  auto patched = PatchRecordFile(path, resources, options);
+  if (patched) return Ok();
+  Error error = std::move(patched.error());
   std::string left = applied->Undo();
   if (!left.empty()) error.text += (error.text.empty() ? "" : "; ") + left;
   return error;

@@ -41,6 +41,8 @@ class ContainerBox {
   Status Resume(int timeout_ms);
   // Signals every process, each by its pidfd. SIGKILL goes on until none is left that was forked meanwhile.
   Status SignalAll(int signal);
+  // A killed process of a frozen v1 cgroup ends only when that thaws; v2 lets it go by itself.
+  Status ReleaseKilled();
   // `json` as `runc update -r -` takes it. The kernel's files first, then the runtime's record; both as
   // before when either fails.
   Status Update(const std::string& json, PlanOptions options);

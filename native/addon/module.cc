@@ -219,6 +219,10 @@ Napi::Value SignalAll(const Napi::CallbackInfo& info) {
   return RunOnBox(info, [signal](ContainerBox& box) { return box.SignalAll(signal); });
 }
 
+Napi::Value ReleaseKilled(const Napi::CallbackInfo& info) {
+  return RunOnBox(info, [](ContainerBox& box) { return box.ReleaseKilled(); });
+}
+
 Napi::Value Update(const Napi::CallbackInfo& info) {
   std::string json = info[1].ToString();
   PlanOptions options;
@@ -260,6 +264,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pids", Napi::Function::New(env, Pids, "pids"));
   exports.Set("pidsSync", Napi::Function::New(env, PidsSync, "pidsSync"));
   exports.Set("signalAll", Napi::Function::New(env, SignalAll, "signalAll"));
+  exports.Set("releaseKilled", Napi::Function::New(env, ReleaseKilled, "releaseKilled"));
   return exports;
 }
 

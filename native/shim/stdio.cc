@@ -157,6 +157,7 @@ void ProcessStdio::Begin(UniqueFd terminal) {
   CloseChildSide();
   out_ = std::make_unique<Pump>(loop_, UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), std::move(sink),
                                 [this](Pump::End end) {
+                                  terminal_taken_ = out_->taken();
                                   loop_.Defer([pump = std::shared_ptr<Pump>(std::move(out_))] {});
                                   // Nobody looks at the terminal any more: hang up, as a closed window does.
                                   if (end == Pump::End::kSinkGone) HangUp();
@@ -198,11 +199,9 @@ void ProcessStdio::CloseStdin() {
 }
 
 uint64_t ProcessStdio::ProcessExited() {
-  uint64_t taken = 0;
-  if (out_) {
-    out_->TakeAll();
-    if (out_) taken = out_->taken();
-  }
+  // It may be at its end, and so be gone, before this or by it.
+  if (out_) out_->TakeAll();
+  uint64_t taken = out_ ? out_->taken() : terminal_taken_;
   if (in_ && !terminal_) in_.reset();
   for (UniqueFd& fd : hold_) fd.Reset();
   return taken;

@@ -75,6 +75,7 @@ class ProcessStdio {
   bool is_null_[3] = {false, false, false};
   std::unique_ptr<Pump> in_;
   std::unique_ptr<Pump> out_;
+  uint64_t terminal_taken_ = 0;  // by out_, once that is gone
 };
 
 }  // namespace lc::shim

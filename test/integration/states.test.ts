@@ -149,6 +149,90 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         closed: { is: 1 },
       },
     ],
+    'stats()': [
+      async (c) => (await c.stats()).pids.current,
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': { is: expect.any(Number) }, // runc's init has threads
+        running: { is: 1 },
+        paused: { is: 1 },
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: { is: 1 },
+      },
+    ],
+    'statsSync()': [
+      async (c) => c.statsSync().pids.current,
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': { is: expect.any(Number) },
+        running: { is: 1 },
+        paused: { is: 1 },
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: { is: 1 },
+      },
+    ],
+    'Container.stats()': [
+      async (c) => {
+        const [answer] = await Container.stats([c])
+        if (answer instanceof Error) throw answer
+        return answer?.pids.current
+      },
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': { is: expect.any(Number) },
+        running: { is: 1 },
+        paused: { is: 1 },
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: { is: 1 },
+      },
+    ],
+    'pause(), and resume()': [
+      async (c) => {
+        await c.pause()
+        const { state } = c
+        await c.resume()
+        return [state, c.state]
+      },
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': { is: ['created', 'created'] },
+        running: { is: ['paused', 'running'] },
+        paused: { is: ['paused', 'running'] },
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: { is: ['paused', 'running'] },
+      },
+    ],
+    'resume()': [
+      (c) => c.resume(),
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': 'done',
+        running: 'done',
+        paused: 'done',
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: 'done',
+      },
+    ],
+    'updateResources()': [
+      async (c) => {
+        await c.updateResources({ pids: { limit: 1000 } })
+        return c.statsSync().pids.limit
+      },
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': { is: 1000 },
+        running: { is: 1000 },
+        paused: { is: 1000 },
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: { is: 1000 },
+      },
+    ],
     'removeProcess() of none': [
       (c) => c.removeProcess('none'),
       {
