@@ -22,6 +22,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "nsexec/confine.h"
+
 namespace lc::nsexec {
 namespace {
 
@@ -38,8 +40,11 @@ enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
   report.err = err;
   report.on_path = on_path;
   strncpy(report.call, call, sizeof(report.call) - 1);
-  send(channel, &report, sizeof(report), MSG_NOSIGNAL);
-  _exit(127);
+  // By write(2), which hardly any seccomp filter forbids; with nobody there to read it SIGPIPE is as good.
+  (void)!write(channel, &report, sizeof(report));
+  // The filter may forbid these as well, and libc's _exit would try for ever.
+  syscall(SYS_exit_group, 127);
+  __builtin_trap();
 }
 
 void Check(int channel, bool good, const char* call, OnPath on_path = kNoPath) {
@@ -63,6 +68,16 @@ void JoinCgroups(const Plan& plan, int channel) {
     }
     Check(channel, n == 1, "write cgroup.procs");
   }
+}
+
+void SetAffinity(const std::optional<cpu_set_t>& cpus, int channel) {
+  if (!cpus) return;
+  Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*cpus) == 0, "sched_setaffinity");
+}
+
+void JoinRdt(const Plan& plan, int channel) {
+  if (plan.rdt_tasks < 0) return;
+  Check(channel, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
 }
 
 void SetOomScore(int score, int channel) {
@@ -309,15 +324,20 @@ void BecomeUser(const Plan& plan, int channel) {
         syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
             (errno == EPERM && plan.groups.empty()),
         "setgroups");
-  Check(channel, syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid) == 0, "setresgid");
-  Check(channel, syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid) == 0, "setresuid");
+  // With the capability at hand these set all three ids; they are the calls that profiles are written for.
+  Check(channel, syscall(SYS_setgid, plan.gid) == 0, "setgid");
+  Check(channel, syscall(SYS_setuid, plan.uid) == 0, "setuid");
   if (entered != 0) Check(channel, chdir(plan.cwd.c_str()) == 0, "chdir", kOnCwd);
   VerifyDirectory(channel);
   Check(channel, prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
   SetCapabilities(plan, channel);
 }
 
-void AwaitRelease(int channel) {
+// The last thing between parent and child: nothing of ours stays open but the channel, which execve(2)
+// closes.
+void LetGo(int channel) {
+  CloseAbove(channel);
+  UnblockSignals();
   char go = 0;
   ssize_t n = -1;
   do {
@@ -341,11 +361,12 @@ void AwaitRelease(int channel) {
 
 [[noreturn]] void RunChild(const Plan& plan, ChildMemory* memory, int channel) {
   Check(channel, syscall(SYS_setsid) >= 0, "setsid");
-  if (plan.affinity) {
-    Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*plan.affinity) == 0, "sched_setaffinity");
-  }
+  SetAffinity(plan.affinity_initial, channel);
   if (!memory->in_cgroup) JoinCgroups(plan, channel);
+  SetAffinity(plan.affinity_final, channel);
+  JoinRdt(plan, channel);
   if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, channel);
+  if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
   bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
   // In a user namespace hard limits can no longer be raised, so before it is joined; RLIMIT_NOFILE may
   // then be too low for what follows only below a dozen, which no program would start with either.
@@ -377,10 +398,19 @@ void AwaitRelease(int channel) {
   }
   if (plan.personality) Check(channel, personality(*plan.personality) >= 0, "personality");
   if (!user_namespace) SetLimits(plan, channel);
+  // Without no_new_privs a filter asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped, and
+  // what comes after it has to pass through it. With no_new_privs it comes last.
+  bool filter_early = plan.seccomp_program != nullptr && !plan.no_new_privileges;
+  bool filter_late = plan.seccomp_program != nullptr && plan.no_new_privileges;
+  if (filter_early) {
+    LetGo(channel);
+    if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
+  }
   BecomeUser(plan, channel);
-  CloseAbove(channel);
-  UnblockSignals();
-  AwaitRelease(channel);
+  if (!filter_early) LetGo(channel);
+  if (filter_late) {
+    if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
+  }
   Execute(memory, channel);
 }
 
