@@ -56,7 +56,7 @@ build: setup
 
 native-test: setup-test ## doctest, plain and under AddressSanitizer and UndefinedBehaviorSanitizer
 	LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
-	cmake --build build-test --target native-tests -j2 -- --no-print-directory -s
+	cmake --build build-test --target native-tests libcontainer-shim-weakened -j2 -- --no-print-directory -s
 	./build-test/native-tests
 	cmake -S . -B build-asan -DLIBCONTAINER_TESTS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
 	cmake --build build-asan --target native-tests -j2 -- --no-print-directory -s

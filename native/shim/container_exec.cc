@@ -10,6 +10,7 @@
 
 #include "core/files.h"
 #include "core/process_identity.h"
+#include "core/protection.h"
 #include "shim/container.h"
 #include "shim/operations.h"
 
@@ -178,6 +179,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
   }
   execs_.erase(exec->asker);
+  if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {

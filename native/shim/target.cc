@@ -14,6 +14,7 @@
 #include "cgroup/mode.h"
 #include "core/files.h"
 #include "core/process_identity.h"
+#include "core/protection.h"
 #include "nsexec/parent.h"
 
 namespace lc::shim {
@@ -57,7 +58,7 @@ Error Unsupported(const std::string& what) {
 
 bool HasAppArmor() {
   auto enabled = ReadFile("/sys/module/apparmor/parameters/enabled", 64);
-  return enabled.ok() && enabled->starts_with("Y");
+  return (enabled.ok() && enabled->starts_with("Y")) || Without("labels");
 }
 
 bool HasSelinux() {
