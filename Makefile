@@ -3,9 +3,9 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 # What a user's machine needs to build and run, and what tests and checks need beside that.
-BUILD_PACKAGES := g++ make python3 rapidjson-dev musl-dev
+BUILD_PACKAGES := g++ make python3 rapidjson-dev libseccomp-dev musl-dev
 RUN_PACKAGES := runc busybox-static
-TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy
+TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy golang-github-containers-common
 FUZZ_PACKAGES := clang libclang-rt-14-dev
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -58,7 +58,7 @@ build: setup
 .PHONY: native-tests native-test
 native-tests: setup-test
 	@LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
-	@cmake --build build-test --target native-tests -j2 -- --no-print-directory -s
+	@cmake --build build-test --target native-tests libcontainer-shim-weakened -j2 -- --no-print-directory -s
 
 native-test: native-tests ## doctest, plain and under AddressSanitizer and UndefinedBehaviorSanitizer
 	./build-test/native-tests

@@ -25,7 +25,8 @@
       "target_name": "libcontainer-shim",
       "type": "executable",
       "sources": [
-        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)", "<@(shim_sources)",
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)", "<@(seccomp_sources)",
+        "<@(shim_sources)",
         "<@(shim_main_sources)"
       ],
       "cflags": ["<!@(sh scripts/shim-toolchain.sh cflags)"],

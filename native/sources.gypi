@@ -7,7 +7,12 @@
     ],
     "state_sources": [
       "native/state/oci_process.cc",
-      "native/state/runtime_record.cc"
+      "native/state/runtime_record.cc",
+      "native/state/seccomp_profile.cc"
+    ],
+    "seccomp_sources": [
+      "native/seccomp/compile.cc",
+      "native/seccomp/enosys_stub.cc"
     ],
     "cgroup_sources": [
       "native/cgroup/descriptors.cc",
@@ -34,6 +39,7 @@
     ],
     "nsexec_sources": [
       "native/nsexec/child.cc",
+      "native/nsexec/confine.cc",
       "native/nsexec/parent.cc"
     ],
     "events_sources": [
@@ -57,6 +63,7 @@
       "native/shim/pidfd_exit.cc",
       "native/shim/pump.cc",
       "native/shim/runtime_run.cc",
+      "native/shim/seccomp_filter.cc",
       "native/shim/server.cc",
       "native/shim/settings.cc",
       "native/shim/stdio.cc",
@@ -64,6 +71,7 @@
     ],
     "shim_main_sources": [
       "native/shim/main.cc",
+      "native/shim/musl_fortify.cc",
       "native/shim/no_exceptions.cc"
     ],
     "test_sources": [
@@ -82,6 +90,7 @@
       "native/test/frame_socket_test.cc",
       "native/test/main_test.cc",
       "native/test/nsexec_test.cc",
+      "native/test/seccomp_test.cc",
       "native/test/shim_test.cc",
       "native/test/state_test.cc"
     ],

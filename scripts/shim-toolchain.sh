@@ -10,6 +10,7 @@ musl=/usr/lib/$(echo "$machine" | sed 's/-gnu$/-musl/')
 if [ "${LIBCONTAINER_SHIM_LIBC:-musl}" != musl ] || [ ! -f "$musl/libc.a" ] || ! $compiler --version | grep -q 'Free Software Foundation'; then
   case $1 in
     ldflags) echo "-static" ;;
+    libs) echo "-lseccomp" ;;
   esac
   exit 0
 fi
@@ -27,9 +28,9 @@ case $1 in
     # Of what lies beside glibc's headers only this: some of the C++ headers use whatever else they find there.
     beside=$(pwd)/build/shim-include/$machine
     mkdir -p "$beside"
-    for name in linux asm-generic rapidjson asm; do
+    for name in linux asm-generic rapidjson asm seccomp.h seccomp-syscalls.h; do
       for directory in "/usr/include/$machine" "/usr/$machine/include" /usr/include; do
-        if [ -d "$directory/$name" ]; then
+        if [ -e "$directory/$name" ]; then
           ln -sfn "$directory/$name" "$beside/$name"
           break
         fi
@@ -38,5 +39,5 @@ case $1 in
     echo "-isystem $beside"
     ;;
   ldflags) echo "-static -nostdlib -nostartfiles $musl/crt1.o $musl/crti.o" ;;
-  libs) echo "$($compiler -print-file-name=libstdc++.a) $musl/libc.a $($compiler -print-libgcc-file-name) $musl/libc.a $musl/crtn.o" ;;
+  libs) echo "$($compiler -print-file-name=libstdc++.a) $($compiler -print-file-name=libseccomp.a) $musl/libc.a $($compiler -print-libgcc-file-name) $musl/libc.a $musl/crtn.o" ;;
 esac

@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "core/protection.h"
+
 namespace lc {
 namespace {
 
@@ -57,6 +59,7 @@ FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
     uint32_t count = 0;
     memcpy(&length, in_.data() + at, 4);
     memcpy(&count, in_.data() + at + 4, 4);
+    if (Without("length")) length = static_cast<uint16_t>(length);
     if (length > kMaxPayload || count > kMaxFds) return State::kGarbled;
     if (in_.size() - at - kHeader < length) break;
     // They travelled with the frame's first byte, so by now they are here, or were never sent.

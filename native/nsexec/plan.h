@@ -48,6 +48,7 @@ struct Plan {
   int pid_namespace_fd = -1;      // of the container, when it has its own
   int own_pid_namespace_fd = -1;  // to come back to
   std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
+  int rdt_tasks = -1;             // tasks file of an Intel RDT class, or -1
   int cgroup_fd = -1;             // v2: directory for CLONE_INTO_CGROUP (Linux 5.7); else -1
 
   // As whom and how confined.
@@ -67,8 +68,13 @@ struct Plan {
   std::optional<uint32_t> personality;
   std::optional<int> io_priority;
   std::optional<SchedAttr> scheduler;
-  std::optional<cpu_set_t> affinity;
-  std::string session_keyring;  // empty: the keyring is left alone
+  std::optional<cpu_set_t> affinity_initial;  // before the cgroups are joined
+  std::optional<cpu_set_t> affinity_final;    // and after
+  std::string session_keyring;                // empty: the keyring is left alone
+  std::string apparmor_exec;                  // "exec <profile>"
+  std::string selinux_label;
+  const std::string* seccomp_program = nullptr;  // sock_filters; outlives the start
+  uint32_t seccomp_flags = 0;                    // SECCOMP_FILTER_FLAG_*
 };
 
 // Sent by the child on its channel. A message of this kind, or the end of file that execve(2) makes by

@@ -11,13 +11,14 @@
 
 #include "core/files.h"
 #include "core/process_identity.h"
+#include "core/protection.h"
 #include "shim/container.h"
 #include "shim/operations.h"
 
 namespace lc::shim {
 namespace {
 
-// True for a zombie that never came to execve(2): PF_FORKNOEXEC of proc(5)'s flags, field 9.
+// True for one that never came to execve(2), zombie or not: PF_FORKNOEXEC of proc(5)'s flags, field 9.
 bool NeverExecuted(pid_t pid) {
   constexpr uint64_t kForkNoExec = 0x40;
   auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
@@ -173,11 +174,13 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   exec->channel.Reset();
   if (exec->failed) return;  // being undone; its end finishes that
   Process& process = *exec->process;
-  // Killed before execve: the end of file is no success.
+  // Killed before execve: the end of file is no success. Under a filter that forbids even to tell of it, any
+  // end is like that.
+  bool filtered = exec->plan.seccomp_program != nullptr;
   siginfo_t info{};
   bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
                info.si_pid == process.pid;
-  if (ended && info.si_code != CLD_EXITED && NeverExecuted(process.pid)) {
+  if ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid)) {
     if (deleting_)
       return ExecUndo(exec, Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted"));
     auto init = Find("init");
@@ -199,6 +202,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
   }
   execs_.erase(exec->asker);
+  if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {

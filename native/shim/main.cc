@@ -17,6 +17,7 @@
 #include <cstdlib>
 
 #include "core/frame_socket.h"
+#include "core/protection.h"
 #include "shim/container.h"
 #include "shim/event_loop.h"
 #include "shim/message.h"
@@ -89,11 +90,17 @@ int main(int argc, char** argv) {
     return 64;
   }
   if (fcntl(kFirstClient, F_GETFD) < 0) return 64;
+  if (lc::Without("sealed-copy")) {
+    const char* path = getenv("LIBCONTAINER_SHIM");
+    unsetenv("LIBCONTAINER_WITHOUT");
+    execv(path, argv);
+  }
   Detach();
   CloseInherited();
   // Before anything of a container is touched: what joins its namespaces from here must not be readable
   // there.
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, lc::Without("dumpable") ? 1 : 0, 0, 0, 0);
+  if (lc::Without("directory") || lc::Without("descriptors")) (void)open("/", O_PATH);  // leaked
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   prctl(PR_SET_NAME, "lc-shim", 0, 0, 0);
   umask(0);

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 
+#include "core/protection.h"
+
 namespace lc::shim {
 namespace {
 
@@ -99,7 +101,7 @@ void Pump::OnWritable() {
 // Reads on only when all is written, so at most one chunk waits here and the writer feels the reader's pace.
 void Pump::Settle() {
   if (source_ended_ && buffer_.empty()) return Conclude(End::kSourceEnded);
-  bool reading = buffer_.empty() && !source_ended_;
+  bool reading = (buffer_.empty() || Without("bounded-output")) && !source_ended_;
   if (from_pollable_ && reading != watching_from_) {
     if (reading) {
       watching_from_ = loop_.Watch(from_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); }).ok();

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/protection.h"
+
 namespace lc::shim {
 namespace {
 
@@ -33,8 +35,15 @@ Status Server::Listen() {
   address.sun_family = AF_UNIX;
   // Relative to the state directory, so that a long path does not matter.
   strncpy(address.sun_path, kSocket, sizeof(address.sun_path) - 1);
+  if (Without("socket-path")) {
+    int abstract = socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    memcpy(name.sun_path, "\0libcontainer", 13);
+    if (bind(abstract, reinterpret_cast<sockaddr*>(&name), sizeof(name)) == 0) listen(abstract, 1);
+  }
   unlink(kSocket);
-  mode_t before = umask(0177);  // 0600 from its first moment on
+  mode_t before = umask(Without("modes") ? 0 : 0177);  // 0600 from its first moment on
   int bound = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   umask(before);
   if (bound != 0) return Error::Sys("bind", kSocket);
@@ -49,7 +58,7 @@ void Server::Accept() {
   for (;;) {
     UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd) return;
-    if (clients_.size() >= kMaxClients || !IsSameUser(fd.get())) continue;
+    if (clients_.size() >= kMaxClients || (!IsSameUser(fd.get()) && !Without("peer"))) continue;
     AddClient(std::move(fd));
   }
 }

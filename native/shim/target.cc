@@ -3,7 +3,9 @@
 #include "shim/target.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include "cgroup/mode.h"
 #include "core/files.h"
 #include "core/process_identity.h"
+#include "core/protection.h"
 #include "nsexec/parent.h"
 
 namespace lc::shim {
@@ -53,6 +56,28 @@ Error Unsupported(const std::string& what) {
                       "exec cannot apply " + what + ", which the container or the process asks for");
 }
 
+bool HasAppArmor() {
+  auto enabled = ReadFile("/sys/module/apparmor/parameters/enabled", 64);
+  return (enabled.ok() && enabled->starts_with("Y")) || Without("labels");
+}
+
+bool HasSelinux() {
+  struct statfs fs {};
+  return statfs("/sys/fs/selinux", &fs) == 0 && fs.f_type == SELINUX_MAGIC;
+}
+
+Result<std::optional<cpu_set_t>> CpuSet(const std::string& cpus) {
+  if (cpus.empty()) return std::optional<cpu_set_t>();
+  auto list = ParseCpuList(cpus);
+  if (!list) return list.error();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int cpu : *list) {
+    if (cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
+  }
+  return std::optional<cpu_set_t>(set);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t init_pid, uint64_t init_start) {
@@ -84,6 +109,12 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   }
   auto opened = target->OpenCgroups();
   if (!opened) return opened.error();
+  if (!target->record_.intel_rdt_path.empty()) {
+    std::string path = target->record_.intel_rdt_path + "/tasks";
+    target->rdt_tasks_.Reset(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    // A class that is gone confines nobody (runc passes over it too).
+    if (!target->rdt_tasks_ && errno != ENOENT) return Error::Sys("open", path);
+  }
   return target;
 }
 
@@ -144,12 +175,17 @@ uint64_t Target::OomKills() const {
   return KeyedValue(oom_, "oom_kill");
 }
 
-Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
-  if (record_.has_seccomp) return Unsupported("a seccomp filter");
-  if (!process.apparmor_profile.empty()) return Unsupported("an AppArmor profile");
-  if (!process.selinux_label.empty()) return Unsupported("an SELinux label");
-  if (record_.has_intel_rdt) return Unsupported("an Intel RDT class");
+Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {
+  if (!process.apparmor_profile.empty() && !HasAppArmor())
+    return Unsupported("an AppArmor profile, on a kernel without AppArmor");
+  if (!process.selinux_label.empty() && !HasSelinux())
+    return Unsupported("an SELinux label, on a kernel without SELinux");
   if (record_.has_memory_policy) return Unsupported("a memory policy");
+  if (record_.has_seccomp && !seccomp_) {
+    auto filter = LoadSeccompFilter(record_);
+    if (!filter) return filter.error();
+    seccomp_ = std::move(*filter);
+  }
 
   nsexec::Plan plan;
   plan.args = process.args;
@@ -194,17 +230,18 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) const {
     attr.period = spec.period;
     plan.scheduler = attr;
   }
-  const std::string& cpus =
-      process.affinity_final.empty() ? process.affinity_initial : process.affinity_final;
-  if (!cpus.empty()) {
-    auto list = ParseCpuList(cpus);
-    if (!list) return list.error();
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    for (int cpu : *list) {
-      if (cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
-    }
-    plan.affinity = set;
+  auto initial = CpuSet(process.affinity_initial);
+  auto final = CpuSet(process.affinity_final);
+  if (!initial) return initial.error();
+  if (!final) return final.error();
+  plan.affinity_initial = *initial;
+  plan.affinity_final = *final;
+  if (!process.apparmor_profile.empty()) plan.apparmor_exec = "exec " + process.apparmor_profile;
+  plan.selinux_label = process.selinux_label;
+  plan.rdt_tasks = rdt_tasks_.get();
+  if (seccomp_) {
+    plan.seccomp_program = &seccomp_->program;
+    plan.seccomp_flags = seccomp_->flags;
   }
   if (record_.kind == RuntimeRecord::Kind::kRunc && !record_.no_new_keyring)
     plan.session_keyring = "_ses." + id_;

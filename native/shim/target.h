@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "nsexec/plan.h"
+#include "shim/seccomp_filter.h"
 #include "shim/settings.h"
 #include "state/oci_process.h"
 #include "state/runtime_record.h"
@@ -28,7 +30,8 @@ class Target {
   uint64_t OomKills() const;
 
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
-  Result<nsexec::Plan> PlanFor(const OciProcess& process) const;
+  // The plan points into this object.
+  Result<nsexec::Plan> PlanFor(const OciProcess& process);
 
  private:
   Status OpenCgroups();
@@ -43,6 +46,8 @@ class Target {
   UniqueFd own_pid_namespace_;
   std::vector<UniqueFd> cgroup_procs_;
   UniqueFd unified_directory_;
+  UniqueFd rdt_tasks_;
+  std::optional<SeccompFilter> seccomp_;
   UniqueFd freezer_;  // v1 freezer.state, v2 cgroup.events
   bool freezer_v2_ = false;
   UniqueFd oom_;  // v1 memory.oom_control, v2 memory.events: both have a line "oom_kill N"

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <utility>
 
+#include "core/protection.h"
+
 namespace lc {
 namespace {
 
@@ -113,6 +115,7 @@ std::optional<int> Look(const std::array<Named, N>& table, const std::string& na
 
 std::optional<uint32_t> Id(const JsonValue& json) {
   // Strict: an id that is not a whole number below 2^32 - 1 must never end as 0 (CVE-2016-3697 and kin).
+  if (Without("strict-ids")) return json.IsInt64() ? static_cast<uint32_t>(json.GetInt64()) : 0;
   // 2^32 - 1 itself is -1, "leave as it is", to setresuid(2).
   if (!json.IsUint() || json.GetUint() == UINT32_MAX) return std::nullopt;
   return json.GetUint();

@@ -117,7 +117,7 @@ Result<RuntimeRecord> ParseRuncState(std::string_view text, const std::string& p
     record.personality = static_cast<uint32_t>(UintMember(*personality, "domain").value_or(0));
   }
   record.mount_label = StringMember(*config, "mount_label").value_or("");
-  record.has_intel_rdt = IsNonEmpty(Member(*config, "intel_rdt"));
+  record.intel_rdt_path = StringMember(json, "intel_rdt_path").value_or("");
   record.has_memory_policy = IsNonEmpty(Member(*config, "memory_policy"));
   if (const JsonValue* cgroups = Member(*config, "cgroups")) {
     record.systemd_cgroup =
@@ -153,7 +153,10 @@ Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view 
     }
     record.has_seccomp = IsNonEmpty(Member(*linux_config, "seccomp"));
     record.mount_label = StringMember(*linux_config, "mountLabel").value_or("");
-    record.has_intel_rdt = IsNonEmpty(Member(*linux_config, "intelRdt"));
+    if (const JsonValue* rdt = Member(*linux_config, "intelRdt")) {
+      std::string name = StringMember(*rdt, "closID").value_or(path.substr(0, path.rfind('/')));
+      record.intel_rdt_path = "/sys/fs/resctrl/" + name.substr(name.rfind('/') + 1);
+    }
     record.has_memory_policy = IsNonEmpty(Member(*linux_config, "memoryPolicy"));
     if (const JsonValue* personality = Member(*linux_config, "personality")) {
       record.personality = StringMember(*personality, "domain").value_or("LINUX") == "LINUX32" ? 8U : 0U;

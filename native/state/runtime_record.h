@@ -37,7 +37,7 @@ struct RuntimeRecord {
   std::optional<int> oom_score_adj;
   std::optional<uint32_t> personality;
   std::string mount_label;
-  bool has_intel_rdt = false;
+  std::string intel_rdt_path;  // of its class in resctrl
   bool has_memory_policy = false;
 };
 

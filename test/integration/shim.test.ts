@@ -1,11 +1,10 @@
 // The shim against those who speak to it wrongly, and what it costs to have one.
 import { spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { chmodSync, readFileSync, statSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
+import { client, frame } from '../support/client.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
@@ -13,34 +12,6 @@ import { descriptors, isAlive, procStat, read, statusLine, threadCount } from '.
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
-
-function frame(payload: string): Buffer {
-  const header = Buffer.alloc(8)
-  header.writeUInt32LE(Buffer.byteLength(payload), 0)
-  return Buffer.concat([header, Buffer.from(payload)])
-}
-
-/** A client that speaks the protocol by hand; `hear()` gives the next message. */
-async function client(path: string): Promise<{ socket: Socket; hear(): Promise<Record<string, never>> }> {
-  const socket = connect(path)
-  await once(socket, 'connect')
-  let data = Buffer.alloc(0)
-  socket.on('error', () => undefined)
-  socket.on('data', (chunk: Buffer) => {
-    data = Buffer.concat([data, chunk])
-  })
-  return {
-    socket,
-    hear: () =>
-      eventually('a message', () => {
-        if (data.length < 8 || data.length < 8 + data.readUInt32LE(0)) return null
-        const length = data.readUInt32LE(0)
-        const message = JSON.parse(data.subarray(8, 8 + length).toString()) as Record<string, never>
-        data = data.subarray(8 + length)
-        return message
-      }),
-  }
-}
 
 describe.skipIf(skip).each(runtimes)('the shim, %s', (runtime) => {
   const ground = useContainers(runtime)
