@@ -189,7 +189,9 @@ TEST_CASE("a FIFO of output waits for its reader") {
   std::vector<lc::shim::StdioSpec> specs(3);
   specs[1].kind = lc::shim::StdioSpec::Kind::kPath;
   specs[1].path = fifo;
-  lc::shim::ProcessStdio stdio(loop, std::move(specs));
+  UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
+  REQUIRE(static_cast<bool>(null_device));
+  lc::shim::ProcessStdio stdio(loop, null_device.get(), std::move(specs));
   auto opened = stdio.Open(false);
   REQUIRE(opened.ok());
   CHECK_FALSE(*opened);

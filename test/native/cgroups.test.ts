@@ -244,7 +244,7 @@ describe('statistics', () => {
       for (const call of [() => native.statsSync(box), () => native.statsSync(fixture.box())]) {
         let answer: Stats | NativeFailure
         try {
-          answer = call() as Stats
+          answer = call()
         } catch (error) {
           answer = error as NativeFailure
         }
