@@ -243,7 +243,7 @@ describe.skipIf(skip).each(runtimes)('pause and resume, %s', (runtime) => {
     const impatient = await Container.load(container.root, container.id, { timeout: 400 })
     const { pid } = impatient.processes.get('init') as { pid: number }
     const cgroup = new Cgroup(container.id)
-    const file = cgroup.path('freezer.state') ?? (cgroup.path('cgroup.freeze'))
+    const file = cgroup.path(isCgroupV2() ? 'cgroup.freeze' : 'freezer.state') as string
     const stuck = await makeStuck(ground.newPath('stuck'), (it) => cgroup.join(it))
     try {
       const error = await expectCode(impatient.pause(), 'ERR_SYSCALL')
