@@ -166,4 +166,3 @@ describe.skipIf(skip).each(runtimes)('pids, %s', (runtime) => {
     await other.close()
   })
 })
-

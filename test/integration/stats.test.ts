@@ -58,7 +58,8 @@ function findDisk(): Disk | null {
 }
 
 const disk = findDisk()
-if (disk === null) process.stderr.write('stats: no disk here to be charged for; blkio figures stay without I/O\n')
+if (disk === null)
+  process.stderr.write('stats: no disk here to be charged for; blkio figures stay without I/O\n')
 
 /** Uses some of everything, says so on its stdout, and stands still. */
 const work = [
@@ -101,7 +102,10 @@ function still(figures: Flat): Flat {
 }
 
 /** What `look` says at a moment at which the container's own figures do not move. */
-async function atRest<T>(container: Container, look: () => T | Promise<T>): Promise<{ stats: Stats; seen: T }> {
+async function atRest<T>(
+  container: Container,
+  look: () => T | Promise<T>,
+): Promise<{ stats: Stats; seen: T }> {
   return eventually('figures that stand still', async () => {
     const before = await container.stats()
     const seen = await look()
@@ -149,7 +153,8 @@ describe.skipIf(skip)('stats beside runc’s', () => {
       if (isCgroupV2() && value === 0 && mine === undefined && invented.test(place)) continue
       if (isUnlimited(value) ? mine === null : asGo(mine) === asGo(value)) continue
       // Go leaves zeros out, so an object of which all is left out is empty there and is not here.
-      if (JSON.stringify(value) === '{}' && [...ours.keys()].some((key) => key.startsWith(`${place}.`))) continue
+      if (JSON.stringify(value) === '{}' && [...ours.keys()].some((key) => key.startsWith(`${place}.`)))
+        continue
       differences.push(`${place}: runc ${JSON.stringify(value)}, here ${JSON.stringify(mine)}`)
     }
     // What runc has not: zeros, limits that are not set, and figures that this version of runc does not read yet.
@@ -282,7 +287,17 @@ describe.skipIf(skip).each(runtimes)('stats of %s', (runtime) => {
     await gone.updateResources({ pids: { limit: 9 } })
     await other.delete({ force: true })
 
-    const asked = [running[0], created, running[1], stopped, running[2], deleted, running[3], gone, running[4]]
+    const asked = [
+      running[0],
+      created,
+      running[1],
+      stopped,
+      running[2],
+      deleted,
+      running[3],
+      gone,
+      running[4],
+    ]
     const answers = await Container.stats(asked as Container[])
     expect(answers.map((answer) => (answer instanceof ContainerError ? answer.code : 'figures'))).toEqual([
       'figures',

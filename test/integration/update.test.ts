@@ -279,7 +279,14 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
     // Nothing asked is nothing done, and no error.
     const before = snapshot(cgroup)
     await container.updateResources({})
-    await container.updateResources({ memory: {}, cpu: {}, blockIO: {}, hugepageLimits: [], rdma: {}, unified: {} })
+    await container.updateResources({
+      memory: {},
+      cpu: {},
+      blockIO: {},
+      hugepageLimits: [],
+      rdma: {},
+      unified: {},
+    })
     expect(snapshot(cgroup)).toEqual(before)
   })
 
@@ -304,7 +311,8 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
     )
     // No CONFIG_RT_GROUP_SCHED and v2: no such file. With it the parent gives nothing to its children at first.
     expect(['ERR_UNSUPPORTED', 'ERR_SYSCALL', 'done']).toContain(error.code)
-    if (error.code === 'ERR_SYSCALL') expect(error).toMatchObject({ path: expect.stringContaining('cpu.rt_') })
+    if (error.code === 'ERR_SYSCALL')
+      expect(error).toMatchObject({ path: expect.stringContaining('cpu.rt_') })
     if (isCgroupV2()) expect(String(error.message)).toContain('cpu.realtime')
   })
 
@@ -369,7 +377,12 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
     for (const { resources, file, errno, hint, only } of cases) {
       if (only !== undefined && (only === 'v2') !== isCgroupV2()) continue
       const error = await expectCode(container.updateResources(resources), 'ERR_SYSCALL')
-      expect(error).toMatchObject({ errno, syscall: 'write', path: cgroup.path(file), containerId: container.id })
+      expect(error).toMatchObject({
+        errno,
+        syscall: 'write',
+        path: cgroup.path(file),
+        containerId: container.id,
+      })
       expect(String(error.message)).toMatch(hint)
       expect(snapshot(cgroup), file).toEqual(before)
       expect(record(ground, container.id).equals(stored), file).toBe(true)
@@ -378,7 +391,8 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
 
   test('a limit below what is used', async () => {
     // 24 MiB of its own memory: a shell variable, made by a doubling.
-    const fill = 'x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do x=$x$x; done'
+    const fill =
+      'x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do x=$x$x; done'
     const container = await ground.create({
       bundle: ground.bundleOf(['/bin/sh', '-c', `${fill}; echo full; while :; do sleep 1000; done`]),
     })
@@ -447,7 +461,11 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
       [{ blockIO: { weight: 5 } }, value, 'blockIO.weight'],
       [{ blockIO: { weight: 1001 } }, value, 'blockIO.weight'],
       [{ blockIO: { throttleReadBpsDevice: {} } }, type, 'blockIO.throttleReadBpsDevice'],
-      [{ blockIO: { throttleReadBpsDevice: [{ major: 8, minor: -1, rate: 1 }] } }, value, 'throttleReadBpsDevice[0]'],
+      [
+        { blockIO: { throttleReadBpsDevice: [{ major: 8, minor: -1, rate: 1 }] } },
+        value,
+        'throttleReadBpsDevice[0]',
+      ],
       [{ blockIO: { throttleReadBpsDevice: [{ major: 8, minor: 0, rate: -1 }] } }, value, '[0].rate'],
       [{ hugepageLimits: [{ pageSize: '../x', limit: 1 }] }, value, 'hugepageLimits[0].pageSize'],
       [{ hugepageLimits: [{ pageSize: '2MB', limit: -1 }] }, value, 'hugepageLimits[0].limit'],
@@ -457,7 +475,16 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
       [{ memroy: {} }, value, 'memroy'],
     ]
     if (isCgroupV2()) {
-      for (const key of ['../cgroup.procs', '..', '.', '', 'a/b', 'memory', 'memory..high', 'memory.high\n']) {
+      for (const key of [
+        '../cgroup.procs',
+        '..',
+        '.',
+        '',
+        'a/b',
+        'memory',
+        'memory..high',
+        'memory.high\n',
+      ]) {
         cases.push([{ unified: { [key]: '1' } }, value, 'unified'])
       }
     }
@@ -594,7 +621,10 @@ describe.skipIf(skip)('the record of runc', () => {
     const path = join(ground.record(container.id), 'state.json')
     const text = readFileSync(path, 'utf8')
     const newer = text
-      .replace('"cgroups":{', '"cgroups":{"of_a_newer_version":{"a":[1,2.50,"\\u00e9"]},"big":18446744073709551615,')
+      .replace(
+        '"cgroups":{',
+        '"cgroups":{"of_a_newer_version":{"a":[1,2.50,"\\u00e9"]},"big":18446744073709551615,',
+      )
       .replace(/^\{/, '{"unknown":9007199254740993,')
     expect(newer.length).toBeGreaterThan(text.length + 60)
     writeFileSync(path, newer)
@@ -609,7 +639,13 @@ describe.skipIf(skip)('the record of runc', () => {
     const path = join(ground.record(container.id), 'state.json')
     const text = readFileSync(path, 'utf8')
     const parts = [0, 1, 20, text.indexOf('"config"') + 30, text.indexOf('cgroups') + 12, text.length - 1]
-    for (const garbled of [...parts.map((end) => text.slice(0, end)), '[]', 'null', '\0'.repeat(100), `${text}x`]) {
+    for (const garbled of [
+      ...parts.map((end) => text.slice(0, end)),
+      '[]',
+      'null',
+      '\0'.repeat(100),
+      `${text}x`,
+    ]) {
       writeFileSync(path, garbled)
       const error = await expectCode(container.updateResources({ pids: { limit: 60 } }), 'ERR_STATE_CORRUPT')
       expect(error).toMatchObject({ path, containerId: container.id })

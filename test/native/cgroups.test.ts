@@ -48,7 +48,9 @@ function expectSane(value: unknown, place = ''): void {
 const v1Files = [
   ...['usage', 'stat', 'usage_percpu', 'usage_all'].map((name) => `cpuacct.${name}`),
   'cpu.stat',
-  ...['cpus', 'mems', 'cpu_exclusive', 'memory_pressure', 'sched_relax_domain_level'].map((n) => `cpuset.${n}`),
+  ...['cpus', 'mems', 'cpu_exclusive', 'memory_pressure', 'sched_relax_domain_level'].map(
+    (n) => `cpuset.${n}`,
+  ),
   'memory.stat',
   ...['memory', 'memory.memsw', 'memory.kmem', 'memory.kmem.tcp'].flatMap((name) =>
     ['usage_in_bytes', 'max_usage_in_bytes', 'failcnt', 'limit_in_bytes'].map((file) => `${name}.${file}`),
@@ -61,7 +63,9 @@ const v1Files = [
   'rdma.max',
 ]
 const v2Files = [
-  ...['stat', 'current', 'max', 'peak', 'swap.current', 'swap.max', 'pressure'].map((name) => `memory.${name}`),
+  ...['stat', 'current', 'max', 'peak', 'swap.current', 'swap.max', 'pressure'].map(
+    (name) => `memory.${name}`,
+  ),
   ...['stat', 'pressure'].flatMap((name) => [`cpu.${name}`, `io.${name}`]),
   'pids.current',
   'pids.max',
@@ -75,11 +79,33 @@ const v2Files = [
 const kernelish = fc.oneof(
   fc.constant(''),
   fc.string({ unit: 'binary', maxLength: 60 }),
-  fc.array(fc.constantFrom('8:0', 'max', '-1', '18446744073709551616', 'Total', 'rbytes=', '=', ' ', '\n', '\t', '.'), {
-    maxLength: 30,
-  }).map((parts) => parts.join('')),
   fc
-    .array(fc.tuple(fc.constantFrom('anon', 'cache', 'user', 'usage_usec', '253:0 Read', 'some avg10'), fc.bigInt()))
+    .array(
+      fc.constantFrom(
+        '8:0',
+        'max',
+        '-1',
+        '18446744073709551616',
+        'Total',
+        'rbytes=',
+        '=',
+        ' ',
+        '\n',
+        '\t',
+        '.',
+      ),
+      {
+        maxLength: 30,
+      },
+    )
+    .map((parts) => parts.join('')),
+  fc
+    .array(
+      fc.tuple(
+        fc.constantFrom('anon', 'cache', 'user', 'usage_usec', '253:0 Read', 'some avg10'),
+        fc.bigInt(),
+      ),
+    )
     .map((lines) => lines.map(([key, value]) => `${key} ${value}\n`).join('')),
   fc.bigInt({ min: -(2n ** 65n), max: 2n ** 65n }).map(String),
 )
@@ -166,9 +192,22 @@ describe('statistics', () => {
           put('memory.max', `${max ?? 'max'}\n`)
           put('memory.swap.current', `${swap}\n`)
           put('memory.swap.max', `${swapMax ?? 'max'}\n`)
-          put('io.stat', io.map(([[a, b], r, w]) => `${a}:${b} rbytes=${r} wbytes=${w} rios=1 wios=2\n`).join(''))
-          put('misc.current', Object.entries(misc).map(([key, [value]]) => `${key} ${value}\n`).join(''))
-          put('misc.max', Object.entries(misc).map(([key, [, most]]) => `${key} ${most ?? 'max'}\n`).join(''))
+          put(
+            'io.stat',
+            io.map(([[a, b], r, w]) => `${a}:${b} rbytes=${r} wbytes=${w} rios=1 wios=2\n`).join(''),
+          )
+          put(
+            'misc.current',
+            Object.entries(misc)
+              .map(([key, [value]]) => `${key} ${value}\n`)
+              .join(''),
+          )
+          put(
+            'misc.max',
+            Object.entries(misc)
+              .map(([key, [, most]]) => `${key} ${most ?? 'max'}\n`)
+              .join(''),
+          )
           const stats = native.statsSync(fixture.box()) as Stats
           expect(stats.cpu.usage).toEqual({ total: usec * 1000, user: usec * 1000, kernel: 0 })
           expect(stats.cpu.psi?.some).toEqual({ avg10: Number(average), avg60: 0, avg300: 100, total })
@@ -205,7 +244,9 @@ describe('statistics', () => {
       for (const make of makers) {
         const fixture = tree(version)
         for (const name of names) {
-          mkdirSync(fixture.path(fixture.file('x', name.split('.')[0])).replace(/\/x$/, ''), { recursive: true })
+          mkdirSync(fixture.path(fixture.file('x', name.split('.')[0])).replace(/\/x$/, ''), {
+            recursive: true,
+          })
           make(fixture.path(fixture.file(name)))
         }
         const begin = process.memoryUsage.rss()
@@ -228,35 +269,38 @@ describe('statistics', () => {
     expect(stats.memory.usage.usage).toBe(5)
   })
 
-  it.each([1, 2] as const)('cgroups that vanish, are replaced, or go one by one (v%i): exited, never half', (version) => {
-    const fixture = tree(version)
-    fixture.write(fixture.file('pids.current'), '3\n')
-    fixture.write(fixture.file('memory.stat'), 'anon 5\n')
-    const box = fixture.box()
-    expect((native.statsSync(box) as Stats).pids.current).toBe(3)
-    // As a runtime that deletes does it: one hierarchy after the other.
-    const directories = version === 1 ? v1Controllers : ['']
-    for (const [index, name] of directories.entries()) {
-      rmSync(fixture.path(`cgroup/${name}`), { recursive: true })
-      if (index === 0 && version === 1) {
-        mkdirSync(fixture.path(`cgroup/${name}`)) // a namesake in its place
-      }
-      for (const call of [() => native.statsSync(box), () => native.statsSync(fixture.box())]) {
-        let answer: Stats | NativeFailure
-        try {
-          answer = call()
-        } catch (error) {
-          answer = error as NativeFailure
+  it.each([1, 2] as const)(
+    'cgroups that vanish, are replaced, or go one by one (v%i): exited, never half',
+    (version) => {
+      const fixture = tree(version)
+      fixture.write(fixture.file('pids.current'), '3\n')
+      fixture.write(fixture.file('memory.stat'), 'anon 5\n')
+      const box = fixture.box()
+      expect((native.statsSync(box) as Stats).pids.current).toBe(3)
+      // As a runtime that deletes does it: one hierarchy after the other.
+      const directories = version === 1 ? v1Controllers : ['']
+      for (const [index, name] of directories.entries()) {
+        rmSync(fixture.path(`cgroup/${name}`), { recursive: true })
+        if (index === 0 && version === 1) {
+          mkdirSync(fixture.path(`cgroup/${name}`)) // a namesake in its place
         }
-        // What is kept open knows that its own is gone; a new look may find the rest still there with its processes.
-        if (answer instanceof Error) expect(answer).toMatchObject({ code: 'ERR_CONTAINER_EXITED' })
-        else expectSane(answer)
+        for (const call of [() => native.statsSync(box), () => native.statsSync(fixture.box())]) {
+          let answer: Stats | NativeFailure
+          try {
+            answer = call()
+          } catch (error) {
+            answer = error as NativeFailure
+          }
+          // What is kept open knows that its own is gone; a new look may find the rest still there with its processes.
+          if (answer instanceof Error) expect(answer).toMatchObject({ code: 'ERR_CONTAINER_EXITED' })
+          else expectSane(answer)
+        }
       }
-    }
-    expect(failureOf(() => native.statsSync(box)).code).toBe('ERR_CONTAINER_EXITED')
-    expect(failureOf(() => native.pidsSync(box)).code).toBe('ERR_CONTAINER_EXITED')
-    expect(failureOf(() => native.statsSync(fixture.box())).code).toBe('ERR_CONTAINER_EXITED')
-  })
+      expect(failureOf(() => native.statsSync(box)).code).toBe('ERR_CONTAINER_EXITED')
+      expect(failureOf(() => native.pidsSync(box)).code).toBe('ERR_CONTAINER_EXITED')
+      expect(failureOf(() => native.statsSync(fixture.box())).code).toBe('ERR_CONTAINER_EXITED')
+    },
+  )
 })
 
 describe('pids', () => {
@@ -296,8 +340,19 @@ describe('the freezer', () => {
   it('any text: a state, or ERR_STATE_CORRUPT; nothing hangs', async () => {
     for (const version of [1, 2] as const) {
       const fixture = tree(version)
-      const files = version === 1 ? ['freezer.state', 'freezer.self_freezing'] : ['cgroup.freeze', 'cgroup.events']
-      const word = fc.constantFrom('FROZEN\n', 'THAWED\n', 'FREEZING', '0\n', '1\n', 'frozen 1\n', 'frozen 2\n', '', '\0')
+      const files =
+        version === 1 ? ['freezer.state', 'freezer.self_freezing'] : ['cgroup.freeze', 'cgroup.events']
+      const word = fc.constantFrom(
+        'FROZEN\n',
+        'THAWED\n',
+        'FREEZING',
+        '0\n',
+        '1\n',
+        'frozen 1\n',
+        'frozen 2\n',
+        '',
+        '\0',
+      )
       await fc.assert(
         fc.asyncProperty(word, word, async (one, two) => {
           fixture.write(fixture.file(files[0] as string, 'freezer'), one)
@@ -339,8 +394,13 @@ const resources = fc.record(
       { requiredKeys: [] },
     ),
     pids: fc.record({ limit: fc.integer() }),
-    hugepageLimits: fc.array(fc.record({ pageSize: fc.constantFrom('2MB', '1GB'), limit: fc.nat() }), { maxLength: 3 }),
-    rdma: fc.dictionary(fc.constantFrom('mlx4_0', 'mlx5_1'), fc.record({ hcaHandles: fc.nat(), hcaObjects: fc.nat() })),
+    hugepageLimits: fc.array(fc.record({ pageSize: fc.constantFrom('2MB', '1GB'), limit: fc.nat() }), {
+      maxLength: 3,
+    }),
+    rdma: fc.dictionary(
+      fc.constantFrom('mlx4_0', 'mlx5_1'),
+      fc.record({ hcaHandles: fc.nat(), hcaObjects: fc.nat() }),
+    ),
   },
   { requiredKeys: [] },
 )
@@ -376,60 +436,97 @@ const updated = {
 } as const
 
 describe('updates', () => {
-  it.each([1, 2] as const)('of any resources (v%i): all of it, or all as before and the file named', async (version) => {
-    await fc.assert(
-      fc.asyncProperty(resources, fc.option(fc.constantFrom(...updated[version])), async (asked, broken) => {
-        const fixture = tree(version)
-        for (const name of updated[version]) fixture.write(fixture.file(name), `9${name.length}\n`)
-        if (broken !== null) {
-          rmSync(fixture.path(fixture.file(broken)))
-          mkdirSync(fixture.path(fixture.file(broken)))
-        }
-        const before = fixture.contents()
-        const record = readFileSync(fixture.recordPath, 'utf8')
-        const error: unknown = await native
-          .update(fixture.box(), JSON.stringify(asked), options)
-          .then(() => null)
-          .catch((reason: unknown) => reason)
-        const after = fixture.contents()
-        if (error === null) {
-          if (asked.pids && asked.pids.limit !== 0) {
-            const { limit } = asked.pids
-            expect(after[fixture.path(fixture.file('pids.max'))]).toBe(limit < 0 ? 'max' : String(limit))
-            expect(JSON.parse(readFileSync(fixture.recordPath, 'utf8')).config.cgroups.pids_limit).toBe(limit)
-          }
-          if (asked.cpu?.cpus) expect(after[fixture.path(fixture.file('cpuset.cpus'))]).toBe(asked.cpu.cpus)
-          if (asked.memory?.limit) {
-            const file = version === 1 ? 'memory.limit_in_bytes' : 'memory.max'
-            expect(after[fixture.path(fixture.file(file))]).toBe(String(asked.memory.limit))
-          }
-        } else {
-          expect(broken).not.toBeNull()
-          expect(error).toMatchObject({ path: fixture.path(fixture.file(broken as string)), syscall: 'open' })
-          const trim = (all: Record<string, string>): Record<string, string> =>
-            Object.fromEntries(Object.entries(all).map(([path, text]) => [path, text.trimEnd()]))
-          expect(trim(after)).toEqual(trim(before))
-          expect(readFileSync(fixture.recordPath, 'utf8')).toBe(record)
-        }
-        fixture.remove()
-      }),
-      { numRuns: 150 },
-    )
-  })
+  it.each([1, 2] as const)(
+    'of any resources (v%i): all of it, or all as before and the file named',
+    async (version) => {
+      await fc.assert(
+        fc.asyncProperty(
+          resources,
+          fc.option(fc.constantFrom(...updated[version])),
+          async (asked, broken) => {
+            const fixture = tree(version)
+            for (const name of updated[version]) fixture.write(fixture.file(name), `9${name.length}\n`)
+            if (broken !== null) {
+              rmSync(fixture.path(fixture.file(broken)))
+              mkdirSync(fixture.path(fixture.file(broken)))
+            }
+            const before = fixture.contents()
+            const record = readFileSync(fixture.recordPath, 'utf8')
+            const error: unknown = await native
+              .update(fixture.box(), JSON.stringify(asked), options)
+              .then(() => null)
+              .catch((reason: unknown) => reason)
+            const after = fixture.contents()
+            if (error === null) {
+              if (asked.pids && asked.pids.limit !== 0) {
+                const { limit } = asked.pids
+                expect(after[fixture.path(fixture.file('pids.max'))]).toBe(limit < 0 ? 'max' : String(limit))
+                expect(JSON.parse(readFileSync(fixture.recordPath, 'utf8')).config.cgroups.pids_limit).toBe(
+                  limit,
+                )
+              }
+              if (asked.cpu?.cpus)
+                expect(after[fixture.path(fixture.file('cpuset.cpus'))]).toBe(asked.cpu.cpus)
+              if (asked.memory?.limit) {
+                const file = version === 1 ? 'memory.limit_in_bytes' : 'memory.max'
+                expect(after[fixture.path(fixture.file(file))]).toBe(String(asked.memory.limit))
+              }
+            } else {
+              expect(broken).not.toBeNull()
+              expect(error).toMatchObject({
+                path: fixture.path(fixture.file(broken as string)),
+                syscall: 'open',
+              })
+              const trim = (all: Record<string, string>): Record<string, string> =>
+                Object.fromEntries(Object.entries(all).map(([path, text]) => [path, text.trimEnd()]))
+              expect(trim(after)).toEqual(trim(before))
+              expect(readFileSync(fixture.recordPath, 'utf8')).toBe(record)
+            }
+            fixture.remove()
+          },
+        ),
+        { numRuns: 150 },
+      )
+    },
+  )
 
   it('any JSON, and what is none: refused by field, with nothing touched', async () => {
     const fixture = tree(1)
     for (const name of updated[1]) fixture.write(fixture.file(name), '1\n')
     const before = fixture.contents()
-    const key = fc.constantFrom('memory', 'cpu', 'pids', 'limit', 'blockIO', 'unified', 'rdma', 'x', '__proto__', '')
-    const junk = fc.object({ key, maxDepth: 3, withBigInt: false, values: [fc.string(), fc.double(), fc.boolean()] })
+    const key = fc.constantFrom(
+      'memory',
+      'cpu',
+      'pids',
+      'limit',
+      'blockIO',
+      'unified',
+      'rdma',
+      'x',
+      '__proto__',
+      '',
+    )
+    const junk = fc.object({
+      key,
+      maxDepth: 3,
+      withBigInt: false,
+      values: [fc.string(), fc.double(), fc.boolean()],
+    })
     await fc.assert(
-      fc.asyncProperty(fc.oneof(junk.map((value) => JSON.stringify(value)), fc.string()), async (text) => {
-        const error: unknown = await native.update(fixture.box(), text, options).catch((reason: unknown) => reason)
-        if (error === undefined) return // by chance something that asks for nothing, or for what a file can hold
-        expect(error).toMatchObject({ code: expect.stringMatching(/^ERR_(INVALID_ARG_|UNSUPPORTED)/) })
-        expect(fixture.contents()).toEqual(before)
-      }),
+      fc.asyncProperty(
+        fc.oneof(
+          junk.map((value) => JSON.stringify(value)),
+          fc.string(),
+        ),
+        async (text) => {
+          const error: unknown = await native
+            .update(fixture.box(), text, options)
+            .catch((reason: unknown) => reason)
+          if (error === undefined) return // by chance something that asks for nothing, or for what a file can hold
+          expect(error).toMatchObject({ code: expect.stringMatching(/^ERR_(INVALID_ARG_|UNSUPPORTED)/) })
+          expect(fixture.contents()).toEqual(before)
+        },
+      ),
       { numRuns: 300 },
     )
   })
@@ -440,7 +537,17 @@ describe('updates', () => {
     fixture.write(fixture.file('memory.high'), 'max\n')
     const before = fixture.contents()
     const evil = fc.oneof(
-      fc.constantFrom('../outside', '..', '.', '', '/etc/passwd', 'memory/../../outside', 'a..b', 'memory', 'a\nb.c'),
+      fc.constantFrom(
+        '../outside',
+        '..',
+        '.',
+        '',
+        '/etc/passwd',
+        'memory/../../outside',
+        'a..b',
+        'memory',
+        'a\nb.c',
+      ),
       fc.string().filter((key) => key.includes('/') || key.includes('..')),
     )
     await fc.assert(

@@ -211,7 +211,8 @@ function readHugetlb(cgroup: Cgroup, out: Flat): void {
       ),
       max: number(`${base}.rsvd.max_usage_in_bytes`, `${base}.max_usage_in_bytes`),
       failcnt:
-        number(`${base}.rsvd.failcnt`, `${base}.failcnt`) ?? keyed(cgroup.read(`${base}.events`) ?? '')['max'],
+        number(`${base}.rsvd.failcnt`, `${base}.failcnt`) ??
+        keyed(cgroup.read(`${base}.events`) ?? '')['max'],
     }
     if (figures.usage !== undefined) flatten(figures, base, out)
   }
