@@ -19,7 +19,8 @@ namespace lc {
 using JsonValue = rapidjson::Value;
 
 // The memory of a small document lies in the object itself: most of what the shim parses fits, and a program
-// that mostly sleeps neither maps nor faults in pages for each message. What does not fit comes from the heap.
+// that mostly sleeps neither maps nor faults in pages for each message. What does not fit comes from the
+// heap.
 class JsonMemory {
  protected:
   using Allocator = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;

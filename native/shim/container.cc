@@ -25,10 +25,7 @@ constexpr int64_t kReapWaitMs = 10000;
 }  // namespace
 
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
-    : loop_(loop),
-      clients_(clients),
-      settings_(std::move(settings)),
-      null_device_(std::move(null_device)) {}
+    : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
 
 Container::~Container() = default;
 

@@ -73,8 +73,8 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   if (!plan) return ReplyError(asker, plan.error());
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
-  // All that is done to processes goes through this shim; what else has the name is found before the fork, and
-  // once more when the record takes its place.
+  // All that is done to processes goes through this shim; what else has the name is found before the fork,
+  // and once more when the record takes its place.
   if (processes_.contains(id) || access(id.c_str(), F_OK) == 0) return ReplyError(asker, ProcessExists());
   if (id.size() > NAME_MAX) return ReplyError(asker, Error::Of(ENAMETOOLONG, "mkdir", id));
   auto exec = std::make_shared<ExecOperation>();
@@ -132,7 +132,8 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   (void)nsexec::Release(exec->channel.get());
 }
 
-// The process's directory, whole or not at all: made aside, under a name that no process can have, then renamed.
+// The process's directory, whole or not at all: made aside, under a name that no process can have, then
+// renamed.
 Status Container::ExecRecord(const std::shared_ptr<ExecOperation>& exec) {
   const Process& process = *exec->process;
   std::string aside = kAsidePrefix + std::to_string(++aside_serial_);
