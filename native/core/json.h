@@ -18,25 +18,24 @@ namespace lc {
 
 using JsonValue = rapidjson::Value;
 
+using JsonAllocator = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
+
 // The memory of a small document lies in the object itself: most of what the shim parses fits, and a program
-// that mostly sleeps neither maps nor faults in pages for each message. What does not fit comes from the
-// heap.
+// that mostly sleeps neither maps nor faults in pages for each message. The rest comes from the heap.
 class JsonMemory {
  protected:
-  using Allocator = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
   static constexpr size_t kGrowth = 16384;
   static constexpr size_t kDepth = 2048;
 
   alignas(16) char value_bytes_[6144];
   alignas(16) char stack_bytes_[6144];
-  Allocator value_pool_{value_bytes_, sizeof(value_bytes_), kGrowth};
-  Allocator stack_pool_{stack_bytes_, sizeof(stack_bytes_), kGrowth};
+  JsonAllocator value_pool_{value_bytes_, sizeof(value_bytes_), kGrowth};
+  JsonAllocator stack_pool_{stack_bytes_, sizeof(stack_bytes_), kGrowth};
 };
 
-class JsonDocument
-    : private JsonMemory,
-      public rapidjson::GenericDocument<rapidjson::UTF8<>, JsonMemory::Allocator, JsonMemory::Allocator> {
-  using Base = rapidjson::GenericDocument<rapidjson::UTF8<>, JsonMemory::Allocator, JsonMemory::Allocator>;
+class JsonDocument : private JsonMemory,
+                     public rapidjson::GenericDocument<rapidjson::UTF8<>, JsonAllocator, JsonAllocator> {
+  using Base = rapidjson::GenericDocument<rapidjson::UTF8<>, JsonAllocator, JsonAllocator>;
 
  public:
   JsonDocument() : Base(&value_pool_, kDepth, &stack_pool_) {}
