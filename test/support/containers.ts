@@ -2,14 +2,18 @@
 // happens and then looks whether anything was left.
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import { Container, type ContainerOptions, type ProcessSpec } from '../../lib/index.js'
-import { type Config, defaultConfig, makeRootfs, writeBundle } from './bundle.js'
+import { type Config, defaultConfig, idler, makeRootfs, writeBundle } from './bundle.js'
 import { cgroupRoot, type RuntimeName } from './machine.js'
-import { isAlive, procStat, read, shimsBelow } from './processes.js'
+import { isAlive, procStat, read, shimsBelow, statusLine } from './processes.js'
 import { eventually } from './wait.js'
+
+/** Its bit in a mask of /proc/<pid>/status. */
+const sigterm = 1n << BigInt(constants.signals.SIGTERM - 1)
 
 export interface Ground {
   readonly runtime: RuntimeName
@@ -175,6 +179,13 @@ export function useContainers(runtime: RuntimeName, rootName = 'root'): Ground {
     async running(options) {
       const container = await ground.create(options)
       await container.start()
+      // A signal to an init that has set no trap yet would be lost: pid_namespaces(7).
+      const init = container.processes.get('init')
+      if (init?.spec.args === undefined || !isDeepStrictEqual(init.spec.args, idler)) return container
+      const catches = (): boolean =>
+        statusLine(init.pid, 'Name') === 'sh' &&
+        (BigInt(`0x${statusLine(init.pid, 'SigCgt')}`) & sigterm) !== 0n
+      await eventually('its trap is set', () => init.state === 'stopped' || catches())
       return container
     },
     runtimeCommand: (...args) =>
