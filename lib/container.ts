@@ -10,7 +10,7 @@ import {
   toContainerError,
 } from './errors.js'
 import type { ContainerBox, NativeBinding } from './native.js'
-import { inheritSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
+import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
   checkAbortSignal,
   checkContainerOptions,
@@ -90,6 +90,8 @@ export class Container implements AsyncDisposable {
   readonly #processes = new Map<string, Process>()
   readonly #starting = new Set<string>()
   #config: OciConfig | null
+  /** What an exec takes from init; made again when init is another. */
+  #inherited: InheritedSpec | null = null
   #link: ShimLink | null = null
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
@@ -267,7 +269,7 @@ export class Container implements AsyncDisposable {
           () => {
             this.#isCreated = false
           },
-          this.#processJson(spec, streams, config, false),
+          this.#processJson(spec, streams, config, null),
           streams.fds,
         )
         call.seq = seq
@@ -307,8 +309,11 @@ export class Container implements AsyncDisposable {
     if (this.#processes.has(id) || this.#starting.has(id)) {
       throw new ContainerError('ERR_PROCESS_EXISTS', `process '${id}' exists already`, context)
     }
-    const whole = inheritSpec(spec, this.#processes.get('init')?.spec ?? {})
-    const streams = ProcessStreams.open(this.#native, options, whole.terminal === true)
+    const own = this.#processes.get('init')?.spec ?? {}
+    if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
+    const inherited = this.#inherited
+    const said = { ...spec }
+    const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
     this.#starting.add(id)
     try {
       const link = this.#link && !this.#link.closed ? this.#link : await this.#connect()
@@ -320,14 +325,14 @@ export class Container implements AsyncDisposable {
             id,
             pid: result['pid'] as number,
             starttime: result['starttime'] as number,
-            spec: whole,
+            spec: () => inherited.whole(said),
             stdio: streams.names,
             streams,
           })
           this.#processes.set(id, process)
           return process
         },
-        this.#processJson(whole, streams, this.#config, true),
+        this.#processJson(said, streams, this.#config, inherited),
         streams.fds,
       )
       streams.closeTheirs()
@@ -565,15 +570,21 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  #processJson(spec: ProcessSpec, streams: ProcessStreams, config: OciConfig | null, exec: boolean): string {
-    return processFile(spec, {
-      exec,
+  #processJson(
+    spec: ProcessSpec,
+    streams: ProcessStreams,
+    config: OciConfig | null,
+    inherited: InheritedSpec | null,
+  ): string {
+    const parts = {
+      exec: inherited !== null,
       stdio: streams.names,
       runtimeArgs: this.#file.runtimeArgs,
       noPivotRoot: this.#file.noPivotRoot,
       rootUID: rootId(config?.linux?.uidMappings),
       rootGID: rootId(config?.linux?.gidMappings),
-    })
+    }
+    return processFile(spec, parts, inherited)
   }
 
   /** Makes init's handle as soon as there is one, and lets the start go on when the hook allows it. */

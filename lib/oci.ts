@@ -63,27 +63,57 @@ export interface OciConfig {
   [key: string]: unknown
 }
 
+const inheritable = [
+  'user',
+  'env',
+  'cwd',
+  'capabilities',
+  'rlimits',
+  'noNewPrivileges',
+  'apparmorProfile',
+  'selinuxLabel',
+  'oomScoreAdj',
+  'ioPriority',
+  'scheduler',
+  'execCPUAffinity',
+] as const satisfies (keyof ProcessSpec)[]
+
+const plainKeys = new Set<string>([...inheritable, 'args', 'terminal', 'consoleSize'])
+
 /**
- * The whole process of an exec: what the caller left out comes from the container's own. JSON of other tools writes
- * null for what it leaves out; it must not mean "root" or "less confined". Every key by its name: an exec is made some
- * thousand times a second, and V8 keeps such an object flat.
+ * What an exec takes from the container's own process where its caller says nothing. JSON of other tools writes null
+ * for what it leaves out; it must not mean "root" or "less confined".
  */
-export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): ProcessSpec {
-  return {
-    ...spec,
-    user: spec.user ?? own.user ?? undefined,
-    env: spec.env ?? own.env ?? undefined,
-    cwd: spec.cwd ?? own.cwd ?? undefined,
-    capabilities: spec.capabilities ?? own.capabilities ?? undefined,
-    rlimits: spec.rlimits ?? own.rlimits ?? undefined,
-    noNewPrivileges: spec.noNewPrivileges ?? own.noNewPrivileges ?? undefined,
-    apparmorProfile: spec.apparmorProfile ?? own.apparmorProfile ?? undefined,
-    selinuxLabel: spec.selinuxLabel ?? own.selinuxLabel ?? undefined,
-    oomScoreAdj: spec.oomScoreAdj ?? own.oomScoreAdj ?? undefined,
-    ioPriority: spec.ioPriority ?? own.ioPriority ?? undefined,
-    scheduler: spec.scheduler ?? own.scheduler ?? undefined,
-    execCPUAffinity: spec.execCPUAffinity ?? own.execCPUAffinity ?? undefined,
-  } as ProcessSpec
+export class InheritedSpec {
+  readonly own: Partial<ProcessSpec>
+  /** Each key with its JSON, made once: an exec is made some thousand times a second. */
+  readonly #members: [keyof ProcessSpec, string][] = []
+
+  constructor(own: Partial<ProcessSpec>) {
+    this.own = own
+    for (const key of inheritable) {
+      if (own[key] !== undefined && own[key] !== null)
+        this.#members.push([key, `,${JSON.stringify(key)}:${JSON.stringify(own[key])}`])
+    }
+  }
+
+  whole(spec: ProcessSpec): ProcessSpec {
+    const out: Record<string, unknown> = { ...spec }
+    for (const key of inheritable) out[key] = spec[key] ?? this.own[key] ?? undefined
+    return out as unknown as ProcessSpec
+  }
+
+  /** The JSON of `whole(spec)`; null where there is more in `spec` than the keys that are known here. */
+  text(spec: ProcessSpec): string | null {
+    for (const key in spec) {
+      if (!plainKeys.has(key) || spec[key as keyof ProcessSpec] === null) return null
+    }
+    let text = JSON.stringify(spec).slice(0, -1)
+    for (const [key, member] of this.#members) {
+      if (spec[key] === undefined) text += member
+    }
+    return `${text}}`
+  }
 }
 
 /** The host's id for the container's root; 0 without a user namespace. */

@@ -38,7 +38,8 @@ export interface ProcessParts {
   id: string
   pid: number
   starttime: number
-  spec: ProcessSpec
+  /** Or how to make it, when somebody asks. */
+  spec: ProcessSpec | (() => ProcessSpec)
   stdio: StdioNames
   streams: ProcessStreams | null
 }
@@ -63,7 +64,6 @@ export class Process {
   readonly id: string
   /** On the host. */
   readonly pid: number
-  readonly spec: ProcessSpec
   /** Paths as given; `/dev/null` for `'ignore'`; `pipe`, `inherit` or `fd:N` for what belonged to a program. */
   readonly stdio: StdioNames
   readonly stdin: Writable | null
@@ -72,6 +72,7 @@ export class Process {
   readonly #host: ProcessHost
   readonly #starttime: number
   readonly #streams: ProcessStreams | null
+  #spec: ProcessSpec | (() => ProcessSpec)
   #exit: ExitStatus | null = null
   #delivered = false
   #waiters = new Set<Waiter>()
@@ -82,7 +83,7 @@ export class Process {
     this.id = parts.id
     this.pid = parts.pid
     this.#starttime = parts.starttime
-    this.spec = parts.spec
+    this.#spec = parts.spec
     this.stdio = parts.stdio
     this.#streams = parts.streams
     this.stdin = parts.streams?.stdin ?? null
@@ -92,6 +93,12 @@ export class Process {
 
   get container(): Container {
     return this.#host.container
+  }
+
+  /** The whole OCI process, with what an exec took from the container's own. */
+  get spec(): ProcessSpec {
+    if (typeof this.#spec === 'function') this.#spec = this.#spec()
+    return this.#spec
   }
 
   get state(): 'running' | 'stopped' {

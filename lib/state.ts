@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile }
 import { channel } from 'node:diagnostics_channel'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
-import type { OciConfig, ProcessSpec } from './oci.js'
+import type { InheritedSpec, OciConfig, ProcessSpec } from './oci.js'
 import { checkId } from './options.js'
 import type { WireExit } from './shim.js'
 
@@ -325,7 +325,10 @@ export async function readProcesses(root: string, id: string): Promise<ProcessFi
   return out.sort((a, b) => Number(b.id === 'init') - Number(a.id === 'init') || a.starttime - b.starttime)
 }
 
-/** process.json as containerd 0.2 wrote it: the OCI process, and beside it how it was started. */
+/**
+ * process.json as containerd 0.2 wrote it: the OCI process, with what an exec inherits, and beside it how it was
+ * started.
+ */
 export function processFile(
   spec: ProcessSpec,
   parts: {
@@ -336,9 +339,9 @@ export function processFile(
     rootUID: number
     rootGID: number
   },
+  inherited: InheritedSpec | null,
 ): string {
-  return JSON.stringify({
-    ...spec,
+  const how = {
     exec: parts.exec,
     containerdStdin: parts.stdio.stdin,
     containerdStdout: parts.stdio.stdout,
@@ -348,5 +351,8 @@ export function processFile(
     checkpoint: '',
     rootUID: parts.rootUID,
     rootGID: parts.rootGID,
-  })
+  }
+  const text = inherited?.text(spec)
+  if (text) return `${text.slice(0, -1)},${JSON.stringify(how).slice(1)}`
+  return JSON.stringify({ ...(inherited?.whole(spec) ?? spec), ...how })
 }

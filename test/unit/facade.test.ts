@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Fact, NativeBinding } from '../../lib/native.js'
 import { ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
-import { inheritSpec, rootId } from '../../lib/oci.js'
+import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci.js'
 
 class FakeNative {
   listener: (facts: Fact[]) => void = () => undefined
@@ -180,14 +180,28 @@ describe('what an exec inherits', () => {
       cwd: '/x',
       noNewPrivileges: true,
     }
-    expect(inheritSpec({ args: ['a'], env: ['B=1'] }, own)).toEqual({
-      args: ['a'],
-      env: ['B=1'],
-      user: { uid: 5 },
-      cwd: '/x',
-      noNewPrivileges: true,
+    const inherited = new InheritedSpec(own)
+    const texts = (spec: ProcessSpec): unknown => JSON.parse(inherited.text(spec) ?? 'null')
+    const spec = { args: ['a'], env: ['B=1'] }
+    const whole = { args: ['a'], env: ['B=1'], user: { uid: 5 }, cwd: '/x', noNewPrivileges: true }
+    expect(inherited.whole(spec)).toEqual(whole)
+    expect(texts(spec)).toEqual(whole)
+    expect(texts({ args: ['a'], noNewPrivileges: false })).toMatchObject({
+      noNewPrivileges: false,
+      env: ['A=1'],
     })
-    expect(inheritSpec({ args: ['a'], noNewPrivileges: false }, own).noNewPrivileges).toBe(false)
+    expect(texts({ args: ['a'], env: undefined })).toMatchObject({ env: ['A=1'] })
+  })
+
+  it('null is as left out, and what is not known here is kept', () => {
+    const inherited = new InheritedSpec({ args: ['init'], user: { uid: 5 } })
+    for (const spec of [
+      { args: ['a'], user: null },
+      { args: ['a'], exec: true },
+    ] as never[])
+      expect(inherited.text(spec)).toBeNull()
+    expect(inherited.whole({ args: ['a'], user: null } as never)).toEqual({ args: ['a'], user: { uid: 5 } })
+    expect(inherited.whole({ args: ['a'], x: 1 } as never)).toEqual({ args: ['a'], x: 1, user: { uid: 5 } })
   })
 
   it('the host id of root', () => {

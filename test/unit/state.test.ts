@@ -153,6 +153,7 @@ it('a process directory that cannot be read is skipped and said', async () => {
       rootUID: 0,
       rootGID: 0,
     },
+    null,
   )
   for (const [id, text, pid] of [
     ['good', whole, '1'],
