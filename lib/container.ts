@@ -37,8 +37,10 @@ import { ShimBusy, ShimLink, type WireProcess } from './shim.js'
 import {
   createDirectory,
   listIds,
+  type Marks,
   processFile,
   readBundle,
+  readMarks,
   readProcesses,
   readState,
   removeDirectory,
@@ -68,7 +70,7 @@ export interface ExecOptions extends StdioOptions {
 const SIGKILL = 9
 const ENOENT = 2
 const ECONNREFUSED = 111
-const maxLinkAttempts = 50
+const maxTakeovers = 3
 
 function isGone(error: unknown): boolean {
   const { errno } = error as NativeFailure
@@ -93,6 +95,8 @@ export class Container implements AsyncDisposable {
   /** What an exec takes from init; made again when init is another. */
   #inherited: InheritedSpec | null = null
   #link: ShimLink | null = null
+  #hello: WireProcess[] = []
+  #earlierBoot = false
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
   #created: ((pid: number, starttime: number) => void) | null = null
@@ -161,7 +165,9 @@ export class Container implements AsyncDisposable {
   static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
     const file = await readState(root, id).catch(() => null)
     if (!file?.owner || native.startTime(file.owner.pid) === file.owner.starttime) return
-    if ((await readProcesses(root, id)).length === 0) await removeDirectory(root, id)
+    if ((await readProcesses(root, id)).length === 0) return removeDirectory(root, id)
+    // Its shim ends it; load() is refused once it has.
+    await (await Container.load(root, id).catch(() => null))?.close()
   }
 
   /**
@@ -209,6 +215,14 @@ export class Container implements AsyncDisposable {
     if (init.exitStatus) return 'stopped'
     if (this.#isCreated) return 'created'
     return this.#isPaused ? 'paused' : 'running'
+  }
+
+  /**
+   * True for one that load() found to have been started before the machine's last boot, which ended all of it: it is
+   * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew.
+   */
+  get endedByReboot(): boolean {
+    return this.#earlierBoot
   }
 
   /** Asks the kernel; never runs the runtime. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
@@ -494,23 +508,37 @@ export class Container implements AsyncDisposable {
     checkObject(options, 'options')
     await this.#mustExist()
     const context: FailureContext = { containerId: this.id }
-    const known = this.#link !== null || this.#processes.size > 0 || (await this.#discoverInit()) !== null
-    try {
-      if (known) {
-        const link = await this.#connect()
-        await link.request({ op: 'delete', force: options.force === true }, context, () => {
-          this.#deleted = true
-        }).answer
-      } else {
-        await removeDirectory(this.root, this.id)
-      }
-    } catch (error) {
-      // Another program's delete came first, and took the shim with it.
-      if (error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED') await this.#mustExist()
-      throw error
-    }
+    const known =
+      this.#link !== null ||
+      this.#processes.size > 0 ||
+      (await this.#discoverInit()) !== null ||
+      (await readMarks(this.root, this.id)).unfinished
+    if (known) await this.#deleteByShim(options.force === true, context)
+    else await removeDirectory(this.root, this.id)
     this.#deleted = true
     this.#link?.close()
+  }
+
+  async #deleteByShim(force: boolean, context: FailureContext): Promise<void> {
+    for (let attempt = 0; ; ++attempt) {
+      let asked = false
+      try {
+        const link = await this.#connect()
+        asked = true
+        await link.request({ op: 'delete', force }, context, () => {
+          this.#deleted = true
+        }).answer
+        return
+      } catch (error) {
+        const code = error instanceof ContainerError ? error.code : null
+        // Its shim was killed in the middle: the next one has finished it before it answers.
+        if (code === 'ERR_CONTAINER_NOT_FOUND' && attempt > 0 && !asked) return
+        if (code !== 'ERR_SHIM_EXITED') throw error
+        // Or another program's delete came first, and took the shim with it.
+        await this.#mustExist()
+        if (attempt >= maxTakeovers) throw error
+      }
+    }
   }
 
   /**
@@ -727,13 +755,16 @@ export class Container implements AsyncDisposable {
     } catch (error) {
       if (!isGone(error) && !(error instanceof ContainerError)) throw error
     }
+    const marks = await readMarks(this.root, this.id)
+    this.#earlierBoot = marks.earlierBoot
+    live ??= await this.#takeOver(marks)
     for (const file of await readProcesses(this.root, this.id)) {
       const process = new Process(this.#host, { ...file, streams: null })
       this.#processes.set(file.id, process)
       const exit = live?.find((candidate) => candidate.id === file.id)?.exit ?? file.exit
       if (exit) {
         process.exited(exit)
-      } else if (!live && this.#native.startTime(file.pid) !== file.starttime) {
+      } else if (!live && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
         // It ended while nobody watched.
         process.exited({ exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false })
       }
@@ -744,6 +775,26 @@ export class Container implements AsyncDisposable {
       const state = await this.#native.status(this.#boxOf(init)).catch(() => 'running')
       this.#isCreated = state === 'created'
       this.#isPaused = state === 'paused'
+    }
+  }
+
+  /**
+   * Without a shim nobody learns how processes end, and what the last one was in the middle of stays half done: a new
+   * one takes over before anything is said of the container. Null where there is no need to, or it cannot be started:
+   * then the state is told as it is on disk.
+   */
+  async #takeOver(marks: Marks): Promise<WireProcess[] | null> {
+    const { owner } = this.#file
+    const orphaned = owner !== undefined && this.#native.startTime(owner.pid) !== owner.starttime
+    const watched = async (): Promise<boolean> =>
+      (await readProcesses(this.root, this.id)).every(({ exit }) => exit !== null)
+    if (!marks.unfinished && !orphaned && (marks.earlierBoot || (await watched()))) return null
+    try {
+      await this.#connect()
+      return this.#hello
+    } catch (error) {
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') throw error
+      return null
     }
   }
 
@@ -767,6 +818,7 @@ export class Container implements AsyncDisposable {
       onClosed: () => this.#linkClosed(link),
     })
     this.#link = link
+    this.#hello = processes
     return processes
   }
 
@@ -781,6 +833,7 @@ export class Container implements AsyncDisposable {
 
   async #establish(): Promise<ShimLink> {
     const directory = join(this.root, this.id)
+    const end = Date.now() + this.#timeout
     for (let attempt = 0; ; ++attempt) {
       try {
         let processes: WireProcess[]
@@ -803,9 +856,14 @@ export class Container implements AsyncDisposable {
         return link
       } catch (error) {
         // Two programs started a shim, and the other one's won; or the one that served was just leaving.
-        const retry =
-          error instanceof ShimBusy || (error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED')
-        if (!retry || attempt >= (error instanceof ShimBusy ? maxLinkAttempts : 3)) {
+        const busy = error instanceof ShimBusy
+        if (busy && Date.now() > end) {
+          throw new ContainerError('ERR_START_TIMEOUT', `container '${this.id}': its shim did not answer`, {
+            containerId: this.id,
+          })
+        }
+        const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
+        if (!busy && (!ended || attempt >= maxTakeovers)) {
           if (error instanceof ContainerError || !(error as NativeFailure).code) throw error
           throw toContainerError(error as NativeFailure, { containerId: this.id })
         }

@@ -1,9 +1,10 @@
 // The state directory: what is where, read with care and written whole.
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { channel } from 'node:diagnostics_channel'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
 import type { InheritedSpec, OciConfig, ProcessSpec } from './oci.js'
+import { graveName, sweep } from './graves.js'
 import { checkId } from './options.js'
 import type { WireExit } from './shim.js'
 
@@ -112,6 +113,15 @@ export async function readBundle(bundle: string, containerId: string): Promise<O
   return config
 }
 
+const swept = new Set<string>()
+
+/** What a program that was killed has left is removed by the next one that looks. */
+async function sweepOnce(root: string): Promise<void> {
+  if (swept.has(root)) return
+  swept.add(root)
+  await sweep(root)
+}
+
 /** Makes `<root>/<id>` with its state.json in one step; of two that race one gets ERR_CONTAINER_EXISTS. */
 export async function createDirectory(root: string, id: string, state: StateFile): Promise<void> {
   const directory = join(root, id)
@@ -133,8 +143,9 @@ export async function createDirectory(root: string, id: string, state: StateFile
       )
     )
       throw exists()
-    // ':' is in no id, so nobody takes it for a container.
-    temporary = await mkdtemp(join(root, `:${id}.`))
+    await sweepOnce(root)
+    temporary = join(root, await graveName())
+    await mkdir(temporary, { mode: 0o700 })
     await writeFile(join(temporary, 'state.json'), JSON.stringify(state), { mode: fileMode })
     await chmod(temporary, directoryMode)
     // Over an empty directory rename(2) succeeds, over a container it does not.
@@ -149,8 +160,8 @@ export async function createDirectory(root: string, id: string, state: StateFile
 
 /** Removes a container that has no shim: out of sight in one step first. */
 export async function removeDirectory(root: string, id: string): Promise<void> {
-  const grave = join(root, `:${id}.${process.pid}`)
   try {
+    const grave = join(root, await graveName())
     await rename(join(root, id), grave)
     await rm(grave, { recursive: true, force: true })
   } catch (error) {
@@ -174,7 +185,10 @@ export async function readState(root: string, id: string): Promise<StateFile> {
     text = await readBounded(path, id)
   } catch (error) {
     const code = errnoOf(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw notFound(root, id)
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      await sweep(root) // perhaps a delete that was cut off in its last step
+      throw notFound(root, id)
+    }
     throw fromNodeError(error, { containerId: id })
   }
   const json = parseObject(text, path, id)
@@ -206,6 +220,7 @@ export async function readState(root: string, id: string): Promise<StateFile> {
 /** Ids that load() would accept, sorted. A root that does not exist holds none. */
 export async function listIds(root: string): Promise<string[]> {
   let entries: string[]
+  await sweep(root)
   try {
     entries = await readdir(root)
   } catch (error) {
@@ -224,6 +239,37 @@ export async function listIds(root: string): Promise<string[]> {
     }),
   )
   return accepted.flat()
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+let bootId: string | null | undefined
+
+/** What a state directory says of itself beside its processes. */
+export interface Marks {
+  /** A start or a delete is under way, or was cut off. */
+  unfinished: boolean
+  /** Init was started before this machine's last boot: nothing of the container can run. */
+  earlierBoot: boolean
+}
+
+export async function readMarks(root: string, id: string): Promise<Marks> {
+  const directory = join(root, id)
+  bootId ??= await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => null)
+  const [starting, deleting, boot] = await Promise.all([
+    exists(join(directory, 'init/starting')),
+    exists(join(directory, ':deleting')),
+    readFile(join(directory, 'init/bootId'), 'utf8').catch(() => null),
+  ])
+  return {
+    unfinished: starting || deleting,
+    earlierBoot: boot !== null && bootId !== null && boot.trim() !== bootId.trim(),
+  }
 }
 
 async function readNumber(path: string): Promise<number | null> {

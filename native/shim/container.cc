@@ -1,7 +1,6 @@
 // The one container of this shim: the registry of its processes, what ends, and the small verbs.
 #include "shim/container.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
@@ -14,16 +13,8 @@
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/operations.h"
-#include "shim/pidfd_exit.h"
 
 namespace lc::shim {
-namespace {
-
-constexpr int64_t kReapPollMs = 20;
-constexpr int64_t kReapWaitMs = 10000;
-
-}  // namespace
-
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
     : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
 
@@ -64,59 +55,6 @@ std::string Container::Hello() const {
     message.End();
   }
   return message.EndArray().Done();
-}
-
-void Container::LoadProcesses() {
-  DIR* scan = opendir(".");
-  if (scan == nullptr) return;
-  while (dirent* entry = readdir(scan)) {
-    std::string id = entry->d_name;
-    if (id.starts_with(kAsidePrefix)) {
-      (void)RemoveTreeAt(AT_FDCWD, id);  // of an exec that an earlier shim did not come to release
-      continue;
-    }
-    auto pid_text = ReadFile(id + "/pid", 64);
-    if (!pid_text) continue;
-    auto pid = ParseU64(TrimEnd(*pid_text));
-    auto start_text = ReadFile(id + "/starttime", 64);
-    auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
-    auto process = std::make_shared<Process>();
-    process->id = id;
-    process->pid = pid ? static_cast<pid_t>(*pid) : 0;
-    process->start = start.value_or(0);
-    process->started = true;
-    process->exit = ReadExit(id);
-    processes_[id] = process;
-    if (!process->exit) Adopt(process);
-  }
-  closedir(scan);
-}
-
-// Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
-void Container::Adopt(const std::shared_ptr<Process>& process) {
-  auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd) {
-    ProcessEnded(process, ExitRecord::Unknown());
-    return;
-  }
-  process->adopted = std::move(*pidfd);
-  (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
-    loop_.Unwatch(process->adopted.get());
-    AdoptedEnded(process, kReapWaitMs);
-  });
-}
-
-void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
-  auto exit = ExitStatusOf(process->adopted.get());
-  if (!exit.status && exit.later && patience_ms > 0) {
-    // The system's init reaps when it comes to it, a second or two on some; no event tells.
-    loop_.After(kReapPollMs,
-                [this, process, patience_ms] { AdoptedEnded(process, patience_ms - kReapPollMs); });
-    return;
-  }
-  process->adopted.Reset();
-  ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
-  LeaveIfIdle();
 }
 
 Status Container::WriteIdentity(const Process& process) {
@@ -169,6 +107,7 @@ void Container::Reap(pid_t pid, int status) {
 }
 
 void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {
+  if (Find(process->id) != process) return;  // its start was undone meanwhile
   if (exit.signal == SIGKILL && target_) {
     // Only the OOM killer's own counter tells its SIGKILL from anyone else's.
     uint64_t kills = target_->OomKills();
@@ -187,7 +126,8 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
 }
 
 void Container::LeaveIfIdle() {
-  if (finished_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() || clients_.count() > 0) return;
+  if (finished_ || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() || clients_.count() > 0)
+    return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
     if (process->stdio && !process->stdio->idle()) {

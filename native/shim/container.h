@@ -57,8 +57,9 @@ class Container {
   Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device);
   ~Container();
 
-  // What an earlier shim left: exits that can no longer be known are written down as such.
-  void LoadProcesses();
+  // Takes over what an earlier shim left, and finishes or undoes what it was in the middle of; then calls
+  // `ready`, unless what there was to finish was the container's end.
+  void TakeOver(std::function<void()> ready);
 
   std::string Hello() const;
   void Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds);
@@ -70,8 +71,6 @@ class Container {
   // container.cc
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
-  void Adopt(const std::shared_ptr<Process>& process);
-  void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
   void LeaveIfIdle();
@@ -83,6 +82,16 @@ class Container {
   void CloseStdin(const Asker& asker, const std::string& id);
   void Cancel(const Asker& asker, int64_t target);
   Status EnsureTarget();
+
+  // container_takeover.cc
+  void LoadProcesses(bool earlier_boot);
+  void LoadProcess(const std::string& id, bool earlier_boot);
+  void AwaitRuntime(int64_t patience_ms, std::function<void()> then);
+  void SettleStart();
+  void WatchOwner();
+  void Ready();
+  void Adopt(const std::shared_ptr<Process>& process);
+  void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
 
   // container_start.cc
   struct StartOperation;
@@ -148,6 +157,9 @@ class Container {
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
+  UniqueFd owner_pidfd_;
+  std::function<void()> ready_;  // set while an earlier shim's work is being finished or undone
+  bool teardown_ = false;        // and the container's end is part of it
 };
 
 }  // namespace lc::shim

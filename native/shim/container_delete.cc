@@ -23,6 +23,8 @@ void Container::Delete(const Asker& asker, bool force) {
 void Container::Teardown() {
   if (deleting_) return;
   deleting_ = true;
+  // So that it is finished should this shim be killed. A full disk is no reason not to delete.
+  UniqueFd(open(kDeleting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   delete_timer_ = loop_.After(kDefaultTimeoutMs, [this] {
     delete_timer_ = 0;
     DeleteFail(Error::Coded("ERR_CONTAINER_NOT_STOPPED", "its processes did not end in 15 s after SIGKILL"));
@@ -68,8 +70,11 @@ void Container::DeleteDone(int status) {
     std::string log = last_run_->Log();
     return DeleteFail(last_run_->FailureOf(status, log), log);
   }
-  // Out of sight in one step, so that nobody finds half a container; ':' is in no id.
-  std::string grave = "../:" + settings_.id + "." + std::to_string(getpid());
+  // Out of sight in one step, so that nobody finds half a container; ':' is in no id. By the name's maker it
+  // is known whether anybody still works on it: lib/graves.ts.
+  auto self = ReadProcStat(getpid());
+  std::string grave =
+      "../:" + std::to_string(getpid()) + "." + std::to_string(self ? self->start : uint64_t{0}) + ".shim";
   std::string here = "../" + settings_.id;
   if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
     return DeleteFail(Error::Sys("rename", settings_.directory));
@@ -84,8 +89,10 @@ void Container::DeleteDone(int status) {
 
 void Container::DeleteFail(const Error& error, const std::string& log) {
   deleting_ = false;
+  unlink(kDeleting);
   for (const Asker& asker : deleters_) ReplyError(asker, error, log);
   deleters_.clear();
+  Ready();
   loop_.Defer([this] { LeaveIfIdle(); });
 }
 

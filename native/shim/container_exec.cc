@@ -18,7 +18,17 @@
 namespace lc::shim {
 namespace {
 
-// True for one that never came to execve(2), zombie or not: PF_FORKNOEXEC of proc(5)'s flags, field 9.
+Error ContainerExited() {
+  return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
+}
+
+Error ProcessExists() {
+  return Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists");
+}
+
+}  // namespace
+
+// PF_FORKNOEXEC of proc(5)'s flags, field 9.
 bool NeverExecuted(pid_t pid) {
   constexpr uint64_t kForkNoExec = 0x40;
   auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
@@ -29,16 +39,6 @@ bool NeverExecuted(pid_t pid) {
   auto flags = ParseU64(std::string_view(*text).substr(at + 1, text->find(' ', at + 1) - at - 1));
   return flags && (*flags & kForkNoExec) != 0;
 }
-
-Error ContainerExited() {
-  return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
-}
-
-Error ProcessExists() {
-  return Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists");
-}
-
-}  // namespace
 
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,
                      std::vector<UniqueFd> fds) {

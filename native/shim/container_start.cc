@@ -20,7 +20,6 @@ namespace lc::shim {
 namespace {
 
 constexpr const char* kConsole = "console.sock";
-constexpr const char* kRuntimePid = "init/runtime.pid";
 
 // One descriptor out of a message, as runc and crun send the terminal's master.
 UniqueFd ReceiveDescriptor(int socket) {
@@ -98,7 +97,9 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
     }
     StartUndo(std::move(error));
   });
-  auto written = WriteWholeAt(AT_FDCWD, "init/process.json", body);
+  auto written = WriteNew(kStarting, {});
+  if (written) written = WriteNew(kBootId, BootId());
+  if (written) written = WriteNew("init/process.json", body);
   if (!written) return StartUndo(written.error());
   StartOpenStdio();
 }
@@ -241,6 +242,7 @@ void Container::StartFinished(int status) {
     return StartUndo(last_run_->FailureOf(status, log), log);
   }
   auto init = Find("init");
+  unlink(kStarting);
   unlink(LogPath().c_str());
   unlink(kConsole);
   if (start_->timer != 0) loop_.Cancel(start_->timer);

@@ -142,10 +142,14 @@ int main(int argc, char** argv) {
   if (!watched) Refuse(&first, watched.error());
   Status listening = server.Listen();
   if (!listening) Refuse(&first, listening.error());
-  container.LoadProcesses();
-  // From here on the descriptor is the server's.
-  server.AddClient(UniqueFd(fcntl(kFirstClient, F_DUPFD_CLOEXEC, kFirstClient)));
-  first = FrameSocket{UniqueFd()};
+  // Whoever connects meanwhile waits for the hello.
+  container.TakeOver([&] {
+    // From here on the descriptor is the server's.
+    server.AddClient(UniqueFd(fcntl(kFirstClient, F_DUPFD_CLOEXEC, kFirstClient)));
+    first = FrameSocket{UniqueFd()};
+    Status accepting = server.Accepting();
+    if (!accepting) Refuse(&first, accepting.error());
+  });
   loop.Run();
   server.Close();
   return 0;

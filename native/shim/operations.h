@@ -18,6 +18,13 @@ inline constexpr int64_t kCreateGraceMs = 2000;
 // Of directories that are not yet any process's; no process id has this in it.
 inline constexpr const char* kAsidePrefix = ".tmp.";
 
+// What a shim is in the middle of, for the one that takes over from it. ':' is in no process id.
+inline constexpr const char* kStarting = "init/starting";
+inline constexpr const char* kDeleting = ":deleting";
+// The boot in which init was started: pids and start times of another one mean nothing.
+inline constexpr const char* kBootId = "init/bootId";
+inline constexpr const char* kRuntimePid = "init/runtime.pid";
+
 struct Container::StartOperation {
   Asker asker;
   std::vector<Asker> cancels;
@@ -51,6 +58,12 @@ struct Container::ExecOperation {
   EventLoop::TimerId retry = 0;
   std::optional<Error> failed;
 };
+
+// The kernel's random id of this boot; empty where it cannot be read.
+std::string BootId();
+
+// True for one that never came to execve(2), zombie or not.
+bool NeverExecuted(pid_t pid);
 
 // `{"timeoutMs": 100}`; the default where it is left out.
 int64_t TimeoutOf(const JsonValue& request);

@@ -48,10 +48,12 @@ Status Server::Listen() {
   umask(before);
   if (bound != 0) return Error::Sys("bind", kSocket);
   if (listen(fd.get(), 64) != 0) return Error::Sys("listen", kSocket);
-  auto watched = loop_.Watch(fd.get(), EPOLLIN, [this](uint32_t) { Accept(); });
-  if (!watched) return watched;
   listener_ = std::move(fd);
   return Ok();
+}
+
+Status Server::Accepting() {
+  return loop_.Watch(listener_.get(), EPOLLIN, [this](uint32_t) { Accept(); });
 }
 
 void Server::Accept() {

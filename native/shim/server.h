@@ -15,8 +15,9 @@ class Server : public Clients {
  public:
   explicit Server(EventLoop& loop) : loop_(loop) {}
 
-  // Listens on shim.sock in the working directory.
+  // Listens on shim.sock in the working directory; those who connect wait until it is accepting.
   Status Listen();
+  Status Accepting();
   void Serve(Container* container) { container_ = container; }
   // Takes a connection that is there already, and says hello.
   void AddClient(UniqueFd fd);

@@ -22,6 +22,10 @@ Result<Settings> LoadSettings(const std::string& directory) {
   settings.runtime_args = StringsMember(json, "runtimeArgs");
   settings.no_pivot_root = BoolMember(json, "noPivotRoot").value_or(false);
   settings.ephemeral = BoolMember(json, "ephemeral").value_or(false);
+  if (const JsonValue* owner = Member(json, "owner"); owner != nullptr && owner->IsObject()) {
+    settings.owner_pid = static_cast<pid_t>(IntMember(*owner, "pid").value_or(0));
+    settings.owner_start = UintMember(*owner, "starttime").value_or(0);
+  }
   return settings;
 }
 

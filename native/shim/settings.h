@@ -1,6 +1,9 @@
 // What state.json says of the container that this shim serves.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,8 @@ struct Settings {
   std::vector<std::string> runtime_args;
   bool no_pivot_root = false;
   bool ephemeral = false;
+  pid_t owner_pid = 0;  // the program that an ephemeral container belongs to
+  uint64_t owner_start = 0;
 };
 
 // ERR_STATE_CORRUPT, with the path, where state.json is not what it should be.

@@ -112,9 +112,15 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
     waiting_for_ = spec->path;
     return false;
   }
-  hold_[stream].Reset(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!hold_[stream]) return Error::Sys("open", spec->path);
-  if (!terminal) SetBlocking(child_[stream].get(), true);
+  if (terminal) {
+    hold_[stream].Reset(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (!hold_[stream]) return Error::Sys("open", spec->path);
+    return true;
+  }
+  // Its own reader: no SIGPIPE for it, whether the reader goes away or this shim.
+  UniqueFd both(open(path, O_RDWR | O_CLOEXEC));
+  if (!both) return Error::Sys("open", spec->path);
+  child_[stream] = std::move(both);
   return true;
 }
 

@@ -28,8 +28,8 @@ Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<Uni
 Result<UniqueFd> OpenNull();
 
 // The streams of one process. Files and FIFOs are opened here, in the shim, so that they outlive the program
-// that named them. A FIFO of output stays open for reading too while the process runs: a reader that goes
-// away is no SIGPIPE, and the next one goes on where it left. A FIFO of input is copied through a pipe: end
+// that named them. A process holds its FIFO of output for reading too: a reader that goes away is no SIGPIPE,
+// and the next one goes on where it left. A FIFO of input is copied through a pipe: end
 // of file is closeStdin, not a writer that came and went.
 class ProcessStdio {
  public:
@@ -68,7 +68,7 @@ class ProcessStdio {
   std::vector<StdioSpec> specs_;
   std::string waiting_for_;
   UniqueFd child_[3];
-  UniqueFd hold_[3];       // FIFOs: the read side of output
+  UniqueFd hold_[3];       // of a terminal: the read side of its FIFO of output
   UniqueFd input_source_;  // FIFO of input, and the pipe it is copied to
   UniqueFd input_sink_;
   UniqueFd terminal_;

@@ -1,0 +1,36 @@
+// Directories under a root that are not yet a container's, or no longer: named after the process that works on them, so
+// that what a killed one has left is told from what is being made or removed this moment.
+import { randomBytes } from 'node:crypto'
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+
+let own: string | null = null
+
+/** Field 22 of proc_pid_stat(5) of a process that runs; null for a zombie or none. */
+async function startTime(pid: string): Promise<string | null> {
+  try {
+    const text = await readFile(`/proc/${pid}/stat`, 'utf8')
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] as string)
+  } catch {
+    return null
+  }
+}
+
+/** A name that no container has (`:` is in no id) and no other call of any program gets. */
+export async function graveName(): Promise<string> {
+  own ??= `:${process.pid}.${(await startTime('self')) ?? '0'}`
+  return `${own}.${randomBytes(6).toString('hex')}`
+}
+
+/** Removes what processes that are gone have left in `root`. What cannot be removed stays: it is nobody's container. */
+export async function sweep(root: string): Promise<void> {
+  const entries = await readdir(root).catch(() => [])
+  await Promise.all(
+    entries.map(async (name) => {
+      const [, pid, start] = /^:(\d+)\.(\d+)\./.exec(name) ?? []
+      if (pid === undefined || (await startTime(pid)) === start) return
+      await rm(join(root, name), { recursive: true, force: true }).catch(() => undefined)
+    }),
+  )
+}

@@ -1,0 +1,221 @@
+// What a shim finds that takes over from another one, or that begins after a boot: processes that are not its
+// children, and whatever the other one was in the middle of. That is finished or undone before a client is
+// heard.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "core/files.h"
+#include "core/process_identity.h"
+#include "shim/container.h"
+#include "shim/operations.h"
+#include "shim/pidfd_exit.h"
+
+namespace lc::shim {
+namespace {
+
+constexpr int64_t kPollMs = 20;
+constexpr int64_t kReapWaitMs = 10000;
+constexpr int64_t kAdoptRetryMs = 100;
+
+std::string NamespaceOf(const std::string& process) {
+  char link[64];
+  ssize_t n = readlink(("/proc/" + process + "/ns/pid").c_str(), link, sizeof(link));
+  return n > 0 ? std::string(link, static_cast<size_t>(n)) : std::string();
+}
+
+struct Run {
+  pid_t pid;
+  uint64_t start;
+};
+
+// Runs of the runtime that an earlier shim began: no other process has this container's log among its
+// arguments. crun's init keeps them until it executes the user's program, but is in a namespace of its own or
+// is `init`.
+std::vector<Run> RunsOf(const std::string& log_path, pid_t init) {
+  std::vector<Run> out;
+  DIR* scan = opendir("/proc");
+  if (scan == nullptr) return out;
+  std::string needle = '\0' + log_path + '\0';
+  std::string own = NamespaceOf("self");
+  while (dirent* entry = readdir(scan)) {
+    auto pid = ParseU64(entry->d_name);
+    if (!pid || *pid > INT32_MAX || static_cast<pid_t>(*pid) == init) continue;
+    auto stat = ReadProcStat(static_cast<pid_t>(*pid));
+    if (!stat || !stat->alive()) continue;
+    auto words = ReadFile("/proc/" + std::string(entry->d_name) + "/cmdline", 1U << 20U);
+    if (!words || words->find(needle) == std::string::npos || NamespaceOf(entry->d_name) != own) continue;
+    out.push_back({static_cast<pid_t>(*pid), stat->start});
+  }
+  closedir(scan);
+  return out;
+}
+
+}  // namespace
+
+std::string BootId() {
+  auto text = ReadFile("/proc/sys/kernel/random/boot_id", 64);
+  return text ? std::string(TrimEnd(*text)) : std::string();
+}
+
+void Container::TakeOver(std::function<void()> ready) {
+  ready_ = std::move(ready);
+  auto boot = ReadFile(kBootId, 64);
+  bool earlier_boot = boot && TrimEnd(*boot) != BootId();
+  LoadProcesses(earlier_boot);
+  bool starting = access(kStarting, F_OK) == 0;
+  teardown_ = access(kDeleting, F_OK) == 0;
+  WatchOwner();
+  if (InitRuns()) (void)EnsureTarget();  // from here on it is known whom the OOM killer ends
+  if (!starting && !teardown_) return Ready();
+  // A create or delete that goes on without its shim would undo what is done here.
+  AwaitRuntime(kCreateGraceMs, [this, starting] {
+    if (starting) return SettleStart();
+    Ready();
+  });
+}
+
+// All that was begun is done with. A delete is the last of it, and most often the end of this shim.
+void Container::Ready() {
+  if (!ready_) return;
+  if (teardown_) {
+    teardown_ = false;
+    return Teardown();
+  }
+  auto ready = std::move(ready_);
+  ready_ = nullptr;
+  ready();
+}
+
+void Container::LoadProcesses(bool earlier_boot) {
+  DIR* scan = opendir(".");
+  if (scan == nullptr) return;
+  std::vector<std::string> names;
+  while (dirent* entry = readdir(scan)) names.emplace_back(entry->d_name);
+  closedir(scan);
+  for (const std::string& name : names) {
+    if (name.starts_with(kAsidePrefix)) {
+      (void)RemoveTreeAt(AT_FDCWD, name);  // of an exec that an earlier shim did not come to release
+    } else {
+      LoadProcess(name, earlier_boot);
+    }
+  }
+}
+
+void Container::LoadProcess(const std::string& id, bool earlier_boot) {
+  auto pid_text = ReadFile(id + "/pid", 64);
+  if (!pid_text) return;
+  auto pid = ParseU64(TrimEnd(*pid_text));
+  auto start_text = ReadFile(id + "/starttime", 64);
+  auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
+  auto process = std::make_shared<Process>();
+  process->id = id;
+  process->pid = pid && *pid <= INT32_MAX ? static_cast<pid_t>(*pid) : 0;
+  process->start = start.value_or(0);
+  process->started = true;
+  process->exit = ReadExit(id);
+  if (!process->exit && !earlier_boot && id != "init" && NeverExecuted(process->pid) &&
+      SignalProcess(process->pid, process->start, SIGKILL)) {
+    // The shim died before it let this exec go on, so it never came to run.
+    (void)RemoveTreeAt(AT_FDCWD, id);
+    return;
+  }
+  processes_[id] = process;
+  if (process->exit) return;
+  if (earlier_boot) {
+    ProcessEnded(process, ExitRecord::Unknown());
+  } else {
+    Adopt(process);
+  }
+}
+
+void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
+  auto init = Find("init");
+  std::vector<Run> runs = RunsOf(LogPath(), init ? init->pid : 0);
+  // What does not end by a SIGKILL either is stuck in the kernel: not waited for without end.
+  if (runs.empty() || patience_ms < -kUndoTimeoutMs) return then();
+  if (patience_ms <= 0) {
+    for (const Run& run : runs) (void)SignalProcess(run.pid, run.start, SIGKILL);
+  }
+  loop_.After(kPollMs,
+              [this, patience_ms, then = std::move(then)] { AwaitRuntime(patience_ms - kPollMs, then); });
+}
+
+// The start went through if init has been let go, of which its FIFO tells: runc and crun remove it then.
+// Everything else is undone, since nobody knows any more what the hook had come to.
+void Container::SettleStart() {
+  auto init = Find("init");
+  auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (init && record && record->init_pid == init->pid &&
+      access((record->directory + "/exec.fifo").c_str(), F_OK) != 0) {
+    unlink(kStarting);
+    return Ready();
+  }
+  start_ = std::make_unique<StartOperation>();
+  start_->runtime_ran = true;
+  start_->undoing = true;
+  start_->error = Error::Coded("ERR_SHIM_EXITED", "the start was cut off");
+  if (!init) {
+    // The runtime may have made it without the shim having come to know of it.
+    auto text = ReadFile(kRuntimePid, 64);
+    auto pid = text ? ParseU64(TrimEnd(*text)) : std::nullopt;
+    if (pid && record && static_cast<uint64_t>(record->init_pid) == *pid)
+      (void)SignalProcess(record->init_pid, record->init_start, SIGKILL);
+  }
+  start_->after_undo.push_back([this] { Ready(); });
+  StartUndoDelete();
+}
+
+// An ephemeral container ends with the program that made it, also when no connection was there to break.
+void Container::WatchOwner() {
+  if (!settings_.ephemeral || settings_.owner_pid <= 0) return;
+  auto pidfd = OpenPidfd(settings_.owner_pid, settings_.owner_start);
+  if (!pidfd) {
+    if (pidfd.error().err == ESRCH) teardown_ = true;
+    return;
+  }
+  owner_pidfd_ = std::move(*pidfd);
+  (void)loop_.Watch(owner_pidfd_.get(), EPOLLIN, [this](uint32_t) {
+    loop_.Unwatch(owner_pidfd_.get());
+    owner_pidfd_.Reset();
+    teardown_ = ready_ != nullptr;
+    if (!teardown_) Teardown();
+  });
+}
+
+// Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
+void Container::Adopt(const std::shared_ptr<Process>& process) {
+  auto pidfd = OpenPidfd(process->pid, process->start);
+  if (!pidfd && pidfd.error().err == ESRCH) return ProcessEnded(process, ExitRecord::Unknown());
+  if (pidfd) {
+    process->adopted = std::move(*pidfd);
+    auto watched = loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
+      loop_.Unwatch(process->adopted.get());
+      AdoptedEnded(process, kReapWaitMs);
+    });
+    if (watched) return;
+    process->adopted.Reset();
+  }
+  // Out of descriptors or memory: it runs, and that is what is said of it.
+  loop_.After(kAdoptRetryMs, [this, process] {
+    if (Find(process->id) == process && !process->exit) Adopt(process);
+  });
+}
+
+void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
+  auto exit = ExitStatusOf(process->adopted.get());
+  if (!exit.status && exit.later && patience_ms > 0) {
+    // The system's init reaps when it comes to it, a second or two on some; no event tells.
+    loop_.After(kPollMs, [this, process, patience_ms] { AdoptedEnded(process, patience_ms - kPollMs); });
+    return;
+  }
+  process->adopted.Reset();
+  ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
+  LeaveIfIdle();
+}
+
+}  // namespace lc::shim
