@@ -358,7 +358,6 @@ export async function readProcesses(root: string, id: string): Promise<ProcessFi
   })
   const out: ProcessFile[] = []
   for (const entry of entries.filter((candidate) => candidate.isDirectory())) {
-    if (entry.name.includes('.tmp.')) continue // of an exec that has not come to run
     const path = join(directory, entry.name)
     try {
       checkId(entry.name)

@@ -59,6 +59,7 @@
       "native/shim/container_exec.cc",
       "native/shim/container_start.cc",
       "native/shim/container_takeover.cc",
+      "native/shim/exec_records.cc",
       "native/shim/event_loop.cc",
       "native/shim/exit_record.cc",
       "native/shim/pidfd_exit.cc",

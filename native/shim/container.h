@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "shim/event_loop.h"
+#include "shim/exec_records.h"
 #include "shim/exit_record.h"
 #include "shim/runtime_run.h"
 #include "shim/settings.h"
@@ -151,7 +152,7 @@ class Container {
   uint64_t oom_kills_ = 0;
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
-  uint64_t aside_serial_ = 0;
+  ExecRecords records_;
   std::vector<Asker> deleters_;
   bool deleting_ = false;
   EventLoop::TimerId delete_timer_ = 0;

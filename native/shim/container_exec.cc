@@ -51,8 +51,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STARTED", "the container is not started"));
   }
   if (init->exit) return ReplyError(asker, ContainerExited());
-  if (id.empty() || id == "." || id == ".." || id.find('/') != std::string::npos ||
-      id.find(kAsidePrefix) != std::string::npos) {
+  if (id.empty() || id == "." || id == ".." || id.find('/') != std::string::npos) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "no process id: " + id));
   }
   auto target = EnsureTarget();
@@ -132,23 +131,14 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   (void)nsexec::Release(exec->channel.get());
 }
 
-// The process's directory, whole or not at all: made aside, under a name that no process can have, then
-// renamed.
 Status Container::ExecRecord(const std::shared_ptr<ExecOperation>& exec) {
   const Process& process = *exec->process;
-  std::string aside = kAsidePrefix + std::to_string(++aside_serial_);
-  if (mkdir(aside.c_str(), 0711) != 0) return Error::Sys("mkdir", settings_.directory + "/" + aside);
-  exec->directory = aside;
-  auto written = WriteNew(aside + "/process.json", exec->body);
-  if (written) written = WriteNew(aside + "/pid", std::to_string(process.pid));
-  if (written) written = WriteNew(aside + "/starttime", std::to_string(process.start));
-  if (!written) return written;
-  auto renamed = RenameNew(aside, process.id);
-  if (!renamed) {
-    int err = renamed.error().err;
-    return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : renamed.error();
+  auto written = records_.Write(process.id, exec->body, process.pid, process.start);
+  if (!written) {
+    int err = written.error().err;
+    return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : written.error();
   }
-  exec->directory = process.id;
+  exec->recorded = true;
   return Ok();
 }
 
@@ -203,6 +193,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
   }
   execs_.erase(exec->asker);
+  loop_.Defer([this] { records_.Prepare(); });
   if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -219,7 +210,7 @@ void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
-  if (!exec->directory.empty()) (void)RemoveTreeAt(AT_FDCWD, exec->directory);
+  if (exec->recorded) (void)RemoveTreeAt(AT_FDCWD, exec->process->id);
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);

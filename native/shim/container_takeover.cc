@@ -92,18 +92,13 @@ void Container::Ready() {
 }
 
 void Container::LoadProcesses(bool earlier_boot) {
+  ExecRecords::RemoveLeft();
   DIR* scan = opendir(".");
   if (scan == nullptr) return;
   std::vector<std::string> names;
   while (dirent* entry = readdir(scan)) names.emplace_back(entry->d_name);
   closedir(scan);
-  for (const std::string& name : names) {
-    if (name.starts_with(kAsidePrefix)) {
-      (void)RemoveTreeAt(AT_FDCWD, name);  // of an exec that an earlier shim did not come to release
-    } else {
-      LoadProcess(name, earlier_boot);
-    }
-  }
+  for (const std::string& name : names) LoadProcess(name, earlier_boot);
 }
 
 void Container::LoadProcess(const std::string& id, bool earlier_boot) {

@@ -15,9 +15,6 @@ inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
 inline constexpr int64_t kCreateGraceMs = 2000;
 
-// Of directories that are not yet any process's; no process id has this in it.
-inline constexpr const char* kAsidePrefix = ".tmp.";
-
 // What a shim is in the middle of, for the one that takes over from it. ':' is in no process id.
 inline constexpr const char* kStarting = "init/starting";
 inline constexpr const char* kDeleting = ":deleting";
@@ -51,7 +48,7 @@ struct Container::ExecOperation {
   std::shared_ptr<Process> process;
   nsexec::Plan plan;
   std::string body;
-  std::string directory;  // of its record, once there is one
+  bool recorded = false;
   UniqueFd channel;
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;
