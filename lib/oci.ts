@@ -65,8 +65,8 @@ export interface OciConfig {
 
 /**
  * The whole process of an exec: what the caller left out comes from the container's own. JSON of other tools writes
- * null for what it leaves out; it must not mean "root" or "less confined". Every key by its name: an exec is made some
- * thousand times a second, and V8 keeps such an object flat.
+ * null for what it leaves out, or an empty list of limits, or an empty label; it must not mean "root" or "less
+ * confined". Every key by its name: an exec is made some thousand times a second, and V8 keeps such an object flat.
  */
 export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): ProcessSpec {
   return {
@@ -75,10 +75,10 @@ export function inheritSpec(spec: ProcessSpec, own: Partial<ProcessSpec>): Proce
     env: spec.env ?? own.env ?? undefined,
     cwd: spec.cwd ?? own.cwd ?? undefined,
     capabilities: spec.capabilities ?? own.capabilities ?? undefined,
-    rlimits: spec.rlimits ?? own.rlimits ?? undefined,
+    rlimits: (spec.rlimits?.length === 0 ? null : spec.rlimits) ?? own.rlimits ?? undefined,
     noNewPrivileges: spec.noNewPrivileges ?? own.noNewPrivileges ?? undefined,
-    apparmorProfile: spec.apparmorProfile ?? own.apparmorProfile ?? undefined,
-    selinuxLabel: spec.selinuxLabel ?? own.selinuxLabel ?? undefined,
+    apparmorProfile: (spec.apparmorProfile || own.apparmorProfile) ?? undefined,
+    selinuxLabel: (spec.selinuxLabel || own.selinuxLabel) ?? undefined,
     oomScoreAdj: spec.oomScoreAdj ?? own.oomScoreAdj ?? undefined,
     ioPriority: spec.ioPriority ?? own.ioPriority ?? undefined,
     scheduler: spec.scheduler ?? own.scheduler ?? undefined,

@@ -21,6 +21,7 @@ namespace {
 
 constexpr int64_t kReapPollMs = 20;
 constexpr int64_t kReapWaitMs = 10000;
+constexpr int64_t kAlivePollMs = 100;
 
 }  // namespace
 
@@ -95,15 +96,22 @@ void Container::LoadProcesses() {
 // Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
 void Container::Adopt(const std::shared_ptr<Process>& process) {
   auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd) {
-    ProcessEnded(process, ExitRecord::Unknown());
-    return;
-  }
+  if (!pidfd) return AdoptWithoutPidfd(process);
   process->adopted = std::move(*pidfd);
   (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
     loop_.Unwatch(process->adopted.get());
     AdoptedEnded(process, kReapWaitMs);
   });
+}
+
+// It has ended, or Linux is older than 5.3 and no event will tell of it.
+void Container::AdoptWithoutPidfd(const std::shared_ptr<Process>& process) {
+  if (IsAlive(process->pid, process->start)) {
+    loop_.After(kAlivePollMs, [this, process] { AdoptWithoutPidfd(process); });
+    return;
+  }
+  ProcessEnded(process, ExitRecord::Unknown());
+  LeaveIfIdle();
 }
 
 void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
@@ -234,6 +242,10 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
   }
   Asker asker{client, IntMember(request, "seq").value_or(0)};
   std::string op = StringMember(request, "op").value_or("");
+  if (execs_.contains(asker) || (start_ && start_->asker == asker)) {
+    ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a request of that number is under way"));
+    return;
+  }
   if (op == "own") {
     owner_ = client;
     ReplyDone(asker);
@@ -283,8 +295,12 @@ void Container::Resize(const Asker& asker, const JsonValue& request) {
     ReplyError(asker, Error::Coded("ERR_PROCESS_EXITED", "the process has exited"));
     return;
   }
-  auto rows = UintMember(request, "rows").value_or(0);
-  auto columns = UintMember(request, "columns").value_or(0);
+  auto rows = UintMember(request, "rows").value_or(UINT64_MAX);
+  auto columns = UintMember(request, "columns").value_or(UINT64_MAX);
+  if (rows > UINT16_MAX || columns > UINT16_MAX) {
+    ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "rows and columns are from 0 to 65535"));
+    return;
+  }
   Status status = process->stdio
                       ? process->stdio->Resize(static_cast<uint16_t>(rows), static_cast<uint16_t>(columns))
                       : Error::Coded("ERR_NOT_A_TERMINAL", "this shim does not hold the process's terminal");

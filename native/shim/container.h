@@ -71,6 +71,7 @@ class Container {
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
   void Adopt(const std::shared_ptr<Process>& process);
+  void AdoptWithoutPidfd(const std::shared_ptr<Process>& process);
   void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);

@@ -188,6 +188,17 @@ describe('what an exec inherits', () => {
       noNewPrivileges: true,
     })
     expect(inheritSpec({ args: ['a'], noNewPrivileges: false }, own).noNewPrivileges).toBe(false)
+    const confined = {
+      args: ['init'],
+      rlimits: [{ type: 'RLIMIT_CORE', soft: 0, hard: 0 }],
+      apparmorProfile: 'profile',
+      selinuxLabel: 'label',
+    }
+    const { rlimits, apparmorProfile, selinuxLabel } = inheritSpec(
+      { args: ['a'], rlimits: [], apparmorProfile: '', selinuxLabel: '' },
+      confined,
+    )
+    expect({ args: ['init'], rlimits, apparmorProfile, selinuxLabel }).toEqual(confined)
   })
 
   it('the host id of root', () => {
