@@ -193,6 +193,11 @@ Outcome ReadOutcome(int channel, const Plan& plan) {
   outcome.kind = Outcome::Kind::kFailed;
   std::string path = report.on_path == 1 ? plan.args[0] : report.on_path == 2 ? plan.cwd : std::string();
   outcome.error = Error::Of(report.err, report.call, std::move(path));
+  if (strcmp(report.call, "TIOCGPTPEER") == 0 && (report.err == ENOTTY || report.err == EINVAL)) {
+    outcome.error =
+        std::move(outcome.error)
+            .With("ERR_UNSUPPORTED", "a terminal for an exec needs Linux 4.13 or later (TIOCGPTPEER)");
+  }
   return outcome;
 }
 

@@ -158,6 +158,20 @@ describe.skipIf(skip).each(runtimes)('an older kernel, %s', (runtime) => {
     },
   )
 
+  test('without TIOCGPTPEER, Linux 4.13: no terminal, and an error that says so', async () => {
+    const said = await runProgram(
+      `const c = await Container.create(args)
+       await c.start()
+       const error = await c.exec('job', { args: ['/bin/true'], terminal: true }).catch((error) => error)
+       say([error.code, error.errno, error.syscall, error.message])
+       say((await (await c.exec('other', { args: ['/bin/true'] })).wait()).exitCode)
+       await c.delete({ force: true })`,
+      ground.options(),
+      [without, 'pt-peer=ENOTTY', '--'],
+    )
+    expect(said).toEqual([['ERR_UNSUPPORTED', 25, 'TIOCGPTPEER', expect.stringContaining('Linux 4.13')], 0])
+  })
+
   // The C library of program and runtime takes no clone3(2) that knows but old flags: this one for the shim alone.
   test('without CLONE_INTO_CGROUP, Linux 5.7', async () => {
     const container = await ground.running()

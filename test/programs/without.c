@@ -1,6 +1,6 @@
 // without NAME=ERRNO... -- PROGRAM ARGS: runs the program on a kernel that lacks the named calls, as far as it and all
 // that it starts can tell: a seccomp filter answers them with the error. `setns-pidfd` is setns(2) with more than one
-// kind of namespace, which only a pidfd can serve; `pidfd-info` is the ioctl(2) PIDFD_GET_INFO. Started in a shim's
+// kind of namespace, which only a pidfd can serve; `pidfd-info` and `pt-peer` are each an ioctl(2). Started in a shim's
 // place it is one that lacks what WITHOUT says, a single NAME=ERRNO, and runs WITHOUT_SHIM.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,6 +18,7 @@
 #define NUMBER offsetof(struct seccomp_data, nr)
 #define SECOND_ARGUMENT offsetof(struct seccomp_data, args[1])
 #define PIDFD_GET_INFO_1 _IOWR(0xFF, 11, char[72])
+#define PT_PEER 0x5441
 
 static const struct {
   const char* name;
@@ -42,6 +43,7 @@ static int call_number(const char* name, size_t length) {
 static int error_number(const char* name) {
   if (strcmp(name, "ENOSYS") == 0) return ENOSYS;
   if (strcmp(name, "EINVAL") == 0) return EINVAL;
+  if (strcmp(name, "ENOTTY") == 0) return ENOTTY;
   return -1;
 }
 
@@ -61,15 +63,15 @@ static int run(int argc, char** argv, char* name) {
     if (answer < 0 || n > 200) return usage(argv[at]);
     size_t length = (size_t)(equals - argv[at]);
     int several = is(argv[at], length, "setns-pidfd");
-    int info = is(argv[at], length, "pidfd-info");
-    int number = several ? SYS_setns : info ? SYS_ioctl : call_number(argv[at], length);
+    unsigned request = is(argv[at], length, "pidfd-info") ? PIDFD_GET_INFO_1 : is(argv[at], length, "pt-peer") ? PT_PEER : 0;
+    int number = several ? SYS_setns : request ? SYS_ioctl : call_number(argv[at], length);
     if (number < 0) return usage(argv[at]);
-    unsigned char past = several ? 6 : info ? 3 : 1;
+    unsigned char past = several ? 6 : request ? 3 : 1;
     program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, NUMBER);
     program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, past);
-    if (info) {
+    if (request) {
       program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SECOND_ARGUMENT);
-      program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PIDFD_GET_INFO_1, 0, 1);
+      program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, request, 0, 1);
     }
     if (several) {
       // x & (x - 1) is 0 for a single bit.
