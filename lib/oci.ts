@@ -80,9 +80,16 @@ const inheritable = [
 
 const plainKeys = new Set<string>([...inheritable, 'args', 'terminal', 'consoleSize'])
 
+const emptyIsUnsaid = new Set<string>(['rlimits', 'apparmorProfile', 'selinuxLabel'])
+
+function isSaid(key: string, value: unknown): boolean {
+  if (value === undefined || value === null) return false
+  return !emptyIsUnsaid.has(key) || (value as string | unknown[]).length > 0
+}
+
 /**
  * What an exec takes from the container's own process where its caller says nothing. JSON of other tools writes null
- * for what it leaves out; it must not mean "root" or "less confined".
+ * for what it leaves out, or an empty list of limits, or an empty label; it must not mean "root" or "less confined".
  */
 export class InheritedSpec {
   readonly own: Partial<ProcessSpec>
@@ -92,21 +99,23 @@ export class InheritedSpec {
   constructor(own: Partial<ProcessSpec>) {
     this.own = own
     for (const key of inheritable) {
-      if (own[key] !== undefined && own[key] !== null)
+      if (isSaid(key, own[key]))
         this.#members.push([key, `,${JSON.stringify(key)}:${JSON.stringify(own[key])}`])
     }
   }
 
   whole(spec: ProcessSpec): ProcessSpec {
     const out: Record<string, unknown> = { ...spec }
-    for (const key of inheritable) out[key] = spec[key] ?? this.own[key] ?? undefined
+    for (const key of inheritable)
+      out[key] = isSaid(key, spec[key]) ? spec[key] : (this.own[key] ?? undefined)
     return out as unknown as ProcessSpec
   }
 
   /** The JSON of `whole(spec)`; null where there is more in `spec` than the keys that are known here. */
   text(spec: ProcessSpec): string | null {
     for (const key in spec) {
-      if (!plainKeys.has(key) || spec[key as keyof ProcessSpec] === null) return null
+      const value: unknown = spec[key as keyof ProcessSpec]
+      if (!plainKeys.has(key) || (value !== undefined && !isSaid(key, value))) return null
     }
     let text = JSON.stringify(spec).slice(0, -1)
     for (const [key, member] of this.#members) {

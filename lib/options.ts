@@ -124,7 +124,7 @@ export function checkId(value: unknown, name = 'id'): string {
 
 export function checkProcessId(value: unknown): string {
   const id = checkId(value, 'process id')
-  if (reservedProcessIds.has(id) || id.includes('.tmp.')) {
+  if (reservedProcessIds.has(id)) {
     throw invalidValue(`process id ${show(id)} is a name that the state directory uses itself`)
   }
   return id

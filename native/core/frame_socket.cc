@@ -13,13 +13,15 @@ namespace lc {
 namespace {
 
 constexpr size_t kHeader = 8;
+// Of one Read(): a peer that writes as fast as it is read must not keep its reader from everybody else.
+constexpr int kMaxChunks = 64;
 
 }  // namespace
 
 FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
   char chunk[16384];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 64)];
-  for (;;) {
+  for (int chunks = 0; chunks < kMaxChunks; ++chunks) {
     iovec data{chunk, sizeof(chunk)};
     msghdr message{};
     message.msg_iov = &data;
@@ -50,10 +52,12 @@ FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
     if (state != State::kOpen) return state;
     if (static_cast<size_t>(n) < sizeof(chunk)) return state;
   }
+  return State::kOpen;
 }
 
 FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
   size_t at = 0;
+  uint32_t claimed = 0;
   while (in_.size() - at >= kHeader) {
     uint32_t length = 0;
     uint32_t count = 0;
@@ -61,9 +65,10 @@ FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
     memcpy(&count, in_.data() + at + 4, 4);
     if (Without("length")) length = static_cast<uint16_t>(length);
     if (length > kMaxPayload || count > kMaxFds) return State::kGarbled;
-    if (in_.size() - at - kHeader < length) break;
     // They travelled with the frame's first byte, so by now they are here, or were never sent.
     if (in_fds_.size() < count) return State::kGarbled;
+    claimed = count;
+    if (in_.size() - at - kHeader < length) break;
     Frame frame;
     frame.payload.assign(in_, at + kHeader, length);
     for (uint32_t i = 0; i < count; ++i) {
@@ -72,11 +77,14 @@ FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
     }
     out->push_back(std::move(frame));
     at += kHeader + length;
+    claimed = 0;
   }
   in_.erase(0, at);
   if (in_.empty() && in_.capacity() > 65536) in_.shrink_to_fit();
-  // More than the frames under way can claim: never asked for.
-  if (in_fds_.size() > static_cast<size_t>(kMaxFds) * 4) return State::kGarbled;
+  // More than the frame under way claims: they would pass for a later one's. What it claims is not known
+  // while its header is not whole.
+  if (!in_.empty() && in_.size() < kHeader) claimed = kMaxFds;
+  if (in_fds_.size() > claimed) return State::kGarbled;
   return State::kOpen;
 }
 

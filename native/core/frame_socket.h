@@ -33,7 +33,7 @@ class FrameSocket {
 
   int fd() const { return fd_.get(); }
 
-  // Reads what is there without waiting.
+  // Reads what is there without waiting, within bounds: called again while the descriptor is readable.
   State Read(std::vector<Frame>* out);
 
   // Sends at once what the socket takes and keeps the rest for Flush(). Descriptors are duplicated where

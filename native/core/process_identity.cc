@@ -73,9 +73,10 @@ Status SignalProcess(pid_t pid, uint64_t start, int signal) {
   auto fd = OpenPidfd(pid, start);
   if (fd) {
     if (syscall(SYS_pidfd_send_signal, fd->get(), signal, nullptr, 0) == 0) return Ok();
-    return Error::Sys("pidfd_send_signal");
+    if (errno != ENOSYS) return Error::Sys("pidfd_send_signal");
+  } else if (fd.error().err != ENOSYS) {
+    return fd.error();
   }
-  if (fd.error().err != ENOSYS) return fd.error();
   auto stat = ReadProcStat(pid);
   if (!stat || stat->start != start) return Error::Of(ESRCH, "kill");
   if (kill(pid, signal) == 0) return Ok();

@@ -22,6 +22,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/confine.h"
 
@@ -77,6 +78,14 @@ void SetAffinity(const std::optional<cpu_set_t>& cpus, int channel) {
   Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*cpus) == 0, "sched_setaffinity");
 }
 
+// What the program that started the shim was bound to is its own affair (runc does so since 1.2). The kernel
+// keeps of it what the cgroup allows; where that is nothing, it was right as it was.
+void ForgetAffinity() {
+  cpu_set_t all;
+  memset(&all, 0xff, sizeof(all));
+  (void)sched_setaffinity(0, sizeof(all), &all);
+}
+
 void JoinRdt(const Plan& plan, int channel) {
   if (plan.rdt_tasks < 0) return;
   Check(channel, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
@@ -120,9 +129,19 @@ void JoinNamespaces(const Plan& plan, int channel) {
     fds[i] = open(path, O_RDONLY | O_CLOEXEC);
     Check(channel, fds[i] >= 0, "open namespace");
   }
+  // The number may have become somebody else's before they were open.
+  if (!IsAlive(plan.init_pid, plan.init_start)) Fail(channel, "setns", ESRCH);
   for (int i = 0; i < kCount; ++i) {
     if (fds[i] >= 0) Check(channel, setns(fds[i], kOrder[i].flag) == 0, "setns");
   }
+}
+
+// A container without a mount namespace sees but its root directory of the host's files, by chroot(2); so
+// does what is run in it.
+void EnterRoot(const Plan& plan, int channel) {
+  if (plan.root_fd < 0) return;
+  Check(channel, fchdir(plan.root_fd) == 0, "fchdir");
+  Check(channel, chroot(".") == 0, "chroot");
 }
 
 void SendTerminal(int channel, int master) {
@@ -189,15 +208,11 @@ int PlaceDescriptors(const Plan& plan, int channel) {
   return channel;
 }
 
-void CloseAbove(int channel) {
+void CloseAbove(const ChildMemory& memory, int channel) {
   if (Without("descriptors")) return;
   if (syscall(SYS_close_range, channel + 1, ~0U, 0) == 0) return;
-  // Before Linux 5.9.
-  rlimit limit{};
-  int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < 1048576
-                 ? static_cast<int>(limit.rlim_max)
-                 : 1048576;
-  for (int fd = channel + 1; fd < last; ++fd) close(fd);
+  // Before Linux 5.9. The limit of now says nothing of what was opened before it was lowered.
+  for (int fd = channel + 1; fd <= memory.last_fd; ++fd) close(fd);
 }
 
 void OwnStdio(const Plan& plan, int channel) {
@@ -236,11 +251,13 @@ void FindHome(uid_t uid, char* out, size_t size) {
   size_t total = 0;
   char chunk[4096];
   bool found = false;
-  ssize_t n = 0;
-  while (!found && total < kMaxPasswdBytes && (n = read(fd, chunk, sizeof(chunk))) > 0) {
+  while (!found && total < kMaxPasswdBytes) {
+    ssize_t n = read(fd, chunk, sizeof(chunk));
+    if (n < 0) break;
     total += static_cast<size_t>(n);
-    for (ssize_t i = 0; i <= n && !found; ++i) {
-      if (i == n) break;
+    bool last = n == 0;
+    if (last) chunk[n++] = '\n';  // the last line may lack it
+    for (ssize_t i = 0; i < n && !found; ++i) {
       char c = chunk[i];
       if (c != '\n') {
         if (length + 1 < sizeof(line)) {
@@ -274,6 +291,7 @@ void FindHome(uid_t uid, char* out, size_t size) {
         found = true;
       }
     }
+    if (last) break;
   }
   close(fd);
 }
@@ -281,6 +299,18 @@ void FindHome(uid_t uid, char* out, size_t size) {
 void SetLimits(const Plan& plan, int channel) {
   for (const Limit& limit : plan.limits) {
     rlimit64 value{limit.soft, limit.hard};
+    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
+  }
+}
+
+// In a user namespace hard limits can no longer be raised, so this comes before it is joined. Descriptors are
+// still the shim's many: there must be room for a few more, until SetLimits() lowers what is to be lower.
+void RaiseLimits(const Plan& plan, int channel) {
+  for (const Limit& limit : plan.limits) {
+    rlimit64 value{};
+    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
+    if (value.rlim_max >= limit.hard) continue;
+    value.rlim_max = limit.hard;
     Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
   }
 }
@@ -344,8 +374,8 @@ void BecomeUser(const Plan& plan, int channel) {
 
 // The last thing between parent and child: nothing of ours stays open but the channel, which execve(2)
 // closes.
-void LetGo(int channel) {
-  CloseAbove(channel);
+void LetGo(const ChildMemory& memory, int channel) {
+  CloseAbove(memory, channel);
   UnblockSignals();
   char go = 0;
   ssize_t n = -1;
@@ -372,17 +402,25 @@ void LetGo(int channel) {
   Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
   SetAffinity(plan.affinity_initial, channel);
   if (!memory->in_cgroup) JoinCgroups(plan, channel);
-  SetAffinity(plan.affinity_final, channel);
+  if (plan.affinity_final) {
+    SetAffinity(plan.affinity_final, channel);
+  } else {
+    ForgetAffinity();
+  }
   JoinRdt(plan, channel);
   if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, channel);
   if (!Without("labels")) {
     if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
   }
   bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
-  // In a user namespace hard limits can no longer be raised, so before it is joined; RLIMIT_NOFILE may
-  // then be too low for what follows only below a dozen, which no program would start with either.
-  if (user_namespace) SetLimits(plan, channel);
+  if (user_namespace) {
+    RaiseLimits(plan, channel);
+    // A user namespace may deny setgroups(2) for good; what the shim has of groups stays out of it either
+    // way.
+    Check(channel, Without("groups") || syscall(SYS_setgroups, 0, nullptr) == 0, "setgroups");
+  }
   JoinNamespaces(plan, channel);
+  EnterRoot(plan, channel);
   if (Without("labels")) {
     if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
   }
@@ -411,17 +449,17 @@ void LetGo(int channel) {
     Check(channel, syscall(SYS_ioprio_set, kWhoProcess, 0, *plan.io_priority) == 0, "ioprio_set");
   }
   if (plan.personality) Check(channel, personality(*plan.personality) >= 0, "personality");
-  if (!user_namespace) SetLimits(plan, channel);
+  SetLimits(plan, channel);
   // Without no_new_privs a filter asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped, and
   // what comes after it has to pass through it. With no_new_privs it comes last.
   bool filter_early = plan.seccomp_program != nullptr && !plan.no_new_privileges;
   bool filter_late = plan.seccomp_program != nullptr && plan.no_new_privileges;
   if (filter_early) {
-    LetGo(channel);
+    LetGo(*memory, channel);
     if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
   }
   BecomeUser(plan, channel);
-  if (!filter_early) LetGo(channel);
+  if (!filter_early) LetGo(*memory, channel);
   if (filter_late) {
     if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
   }

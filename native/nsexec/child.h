@@ -12,6 +12,7 @@ struct ChildMemory {
   std::vector<std::string> candidates;  // paths to try for args[0], in PATH order
   bool needs_home = false;
   bool in_cgroup = false;  // born in it
+  int last_fd = 0;         // no descriptor is above it
   char home[4096 + 8] = {};
 };
 

@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -84,6 +85,14 @@ pid_t Fork(int cgroup_fd) {
 #endif
 }
 
+// No descriptor of this process is above it.
+int LastDescriptor() {
+  constexpr int kMost = 1 << 20;
+  rlimit limit{};
+  bool bounded = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < kMost;
+  return bounded ? static_cast<int>(limit.rlim_max) : kMost;
+}
+
 }  // namespace
 
 uint64_t HeldBounding(bool user_namespace) {
@@ -118,6 +127,7 @@ Result<Started> Start(const Plan& plan) {
   bool enter = plan.pid_namespace_fd >= 0;
   if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
   memory.in_cgroup = plan.cgroup_fd >= 0;
+  memory.last_fd = LastDescriptor();
   pid_t pid = Fork(plan.cgroup_fd);
   if (pid < 0 && plan.cgroup_fd >= 0 &&
       (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
@@ -183,6 +193,11 @@ Outcome ReadOutcome(int channel, const Plan& plan) {
   outcome.kind = Outcome::Kind::kFailed;
   std::string path = report.on_path == 1 ? plan.args[0] : report.on_path == 2 ? plan.cwd : std::string();
   outcome.error = Error::Of(report.err, report.call, std::move(path));
+  if (strcmp(report.call, "TIOCGPTPEER") == 0 && (report.err == ENOTTY || report.err == EINVAL)) {
+    outcome.error =
+        std::move(outcome.error)
+            .With("ERR_UNSUPPORTED", "a terminal for an exec needs Linux 4.13 or later (TIOCGPTPEER)");
+  }
   return outcome;
 }
 

@@ -44,7 +44,10 @@ struct Plan {
   // (setns with a pidfd: Linux 5.8). `namespaces` holds CLONE_NEW* bits, CLONE_NEWPID among them.
   int init_pidfd = -1;
   pid_t init_pid = 0;
+  uint64_t init_start = 0;
   int namespaces = 0;
+  int root_fd =
+      -1;  // of a container without a mount namespace: its root directory, to be changed to; else -1
   int pid_namespace_fd = -1;      // of the container, when it has its own
   int own_pid_namespace_fd = -1;  // to come back to
   std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
@@ -69,7 +72,7 @@ struct Plan {
   std::optional<int> io_priority;
   std::optional<SchedAttr> scheduler;
   std::optional<cpu_set_t> affinity_initial;  // before the cgroups are joined
-  std::optional<cpu_set_t> affinity_final;    // and after
+  std::optional<cpu_set_t> affinity_final;    // and after; left out: all that the cgroup allows
   std::string session_keyring;                // empty: the keyring is left alone
   std::string apparmor_exec;                  // "exec <profile>"
   std::string selinux_label;

@@ -110,6 +110,8 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   if (!InitRuns()) return ExecUndo(exec, ContainerExited());
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
   auto started = nsexec::Start(exec->plan);
+  if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
+    started = nsexec::Start(exec->plan);
   if (!started) {
     // A pid namespace whose init is gone takes no more processes: pid_namespaces(7).
     if (started.error().err == ENOMEM || started.error().err == EINVAL)

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -57,7 +58,9 @@ std::vector<pid_t> Children() {
 }  // namespace
 
 int64_t TimeoutOf(const JsonValue& request) {
-  return IntMember(request, "timeoutMs").value_or(kDefaultTimeoutMs);
+  // Added to a clock: beyond a month it is for ever, and no sum of it overflows.
+  constexpr int64_t kMonthMs = int64_t{31} * 24 * 3600 * 1000;
+  return std::clamp<int64_t>(IntMember(request, "timeoutMs").value_or(kDefaultTimeoutMs), 0, kMonthMs);
 }
 
 void Container::Start(const Asker& asker, const JsonValue& request, std::string_view body,

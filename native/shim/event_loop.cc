@@ -89,20 +89,24 @@ void EventLoop::RunDeferred() {
   for (auto& item : work) item();
 }
 
-void EventLoop::Run() {
+void EventLoop::RunOnce(int milliseconds) {
   epoll_event events[64];
-  while (!stopped_) {
-    int n = epoll_wait(epoll_.get(), events, 64, NextTimeout());
-    for (int i = 0; i < n; ++i) {
-      int fd = static_cast<int>(static_cast<uint32_t>(events[i].data.u64));
-      auto it = watched_.find(fd);
-      if (it == watched_.end() || it->second.generation != events[i].data.u64 >> 32U) continue;
-      auto handler = it->second.handler;  // outlives an Unwatch from within
-      (*handler)(events[i].events);
-    }
-    FireTimers();
-    RunDeferred();
+  int timeout = NextTimeout();
+  if (milliseconds >= 0 && (timeout < 0 || timeout > milliseconds)) timeout = milliseconds;
+  int n = epoll_wait(epoll_.get(), events, 64, timeout);
+  for (int i = 0; i < n; ++i) {
+    int fd = static_cast<int>(static_cast<uint32_t>(events[i].data.u64));
+    auto it = watched_.find(fd);
+    if (it == watched_.end() || it->second.generation != events[i].data.u64 >> 32U) continue;
+    auto handler = it->second.handler;  // outlives an Unwatch from within
+    (*handler)(events[i].events);
   }
+  FireTimers();
+  RunDeferred();
+}
+
+void EventLoop::Run() {
+  while (!stopped_) RunOnce(-1);
 }
 
 }  // namespace lc::shim

@@ -32,6 +32,8 @@ class EventLoop {
   void Defer(std::function<void()> work) { deferred_.push_back(std::move(work)); }
 
   void Run();
+  // What is there now, waiting `milliseconds` at most for the first of it (-1: as long as it takes).
+  void RunOnce(int milliseconds);
   void Stop() { stopped_ = true; }
 
  private:

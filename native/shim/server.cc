@@ -1,6 +1,7 @@
 // The shim's socket: a file system one, mode 0600, for peers of the same user.
 #include "shim/server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -17,7 +18,8 @@ namespace lc::shim {
 namespace {
 
 constexpr const char* kSocket = "shim.sock";
-constexpr size_t kMaxClients = 256;
+constexpr int kMaxClients = 256;
+constexpr int kMaxAccepts = 64;  // of one round of the loop
 
 bool IsSameUser(int fd) {
   ucred peer{};
@@ -47,8 +49,15 @@ Status Server::Listen() {
   int bound = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   umask(before);
   if (bound != 0) return Error::Sys("bind", kSocket);
+<<<<<<< HEAD
   if (listen(fd.get(), 64) != 0) return Error::Sys("listen", kSocket);
+=======
+  if (listen(fd.get(), kMaxClients) != 0) return Error::Sys("listen", kSocket);
+  auto watched = loop_.Watch(fd.get(), EPOLLIN, [this](uint32_t) { Accept(); });
+  if (!watched) return watched;
+>>>>>>> f109f69457926413644886429ff91335d8246a06
   listener_ = std::move(fd);
+  spare_.Reset(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
   return Ok();
 }
 
@@ -57,10 +66,17 @@ Status Server::Accepting() {
 }
 
 void Server::Accept() {
-  for (;;) {
+  for (int accepted = 0; accepted < kMaxAccepts; ++accepted) {
     UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd && (errno == EMFILE || errno == ENFILE)) {
+      // Left in the queue it would wake the loop again at once, for ever.
+      spare_.Reset();
+      UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).Reset();
+      spare_.Reset(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
+      continue;
+    }
     if (!fd) return;
-    if (clients_.size() >= kMaxClients || (!IsSameUser(fd.get()) && !Without("peer"))) continue;
+    if (clients_.size() >= size_t{kMaxClients} || (!IsSameUser(fd.get()) && !Without("peer"))) continue;
     AddClient(std::move(fd));
   }
 }
@@ -129,6 +145,7 @@ void Server::Broadcast(const std::string& message) {
 void Server::Close() {
   if (listener_) loop_.Unwatch(listener_.get());
   listener_.Reset();
+  spare_.Reset();
   unlink(kSocket);
   for (auto& [id, socket] : clients_) {
     for (int attempt = 0; attempt < 10 && socket->wants_flush(); ++attempt) {

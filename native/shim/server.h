@@ -38,6 +38,7 @@ class Server : public Clients {
   EventLoop& loop_;
   Container* container_ = nullptr;
   UniqueFd listener_;
+  UniqueFd spare_;  // given up for a moment to turn a client away when there are no more descriptors
   std::map<ClientId, std::unique_ptr<FrameSocket>> clients_;
   ClientId next_client_ = 1;
 };

@@ -91,7 +91,12 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   target->record_ = std::move(*record);
   target->id_ = settings.id;
   target->init_pid_ = init_pid;
-  for (const std::string& name : target->record_.namespaces) target->namespaces_ |= NamespaceFlag(name);
+  target->init_start_ = init_start;
+  for (const std::string& name : target->record_.namespaces) {
+    int flag = NamespaceFlag(name);
+    if (flag == 0) return Unsupported("a " + name + " namespace");
+    target->namespaces_ |= flag;
+  }
   target->held_bounding_ = nsexec::HeldBounding((target->namespaces_ & CLONE_NEWUSER) != 0);
   auto pidfd = OpenPidfd(init_pid, init_start);
   if (pidfd) {
@@ -105,6 +110,12 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
     if (!target->pid_namespace_) return Error::Sys("open", path);
     target->own_pid_namespace_.Reset(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
     if (!target->own_pid_namespace_) return Error::Sys("open", "/proc/self/ns/pid");
+    if (!IsAlive(init_pid, init_start)) return Error::Of(ESRCH, "open", path);
+  }
+  if ((target->namespaces_ & CLONE_NEWNS) == 0) {
+    std::string path = "/proc/" + std::to_string(init_pid) + "/root";
+    target->root_.Reset(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!target->root_) return Error::Sys("open", path);
     if (!IsAlive(init_pid, init_start)) return Error::Of(ESRCH, "open", path);
   }
   auto opened = target->OpenCgroups();
@@ -155,6 +166,25 @@ Status Target::OpenCgroups() {
   return Ok();
 }
 
+Status Target::FollowInit(nsexec::Plan* plan) {
+  Error busy = Error::Of(EBUSY, "write", cgroups_.unified + "/cgroup.procs");
+  if (!cgroups_.is_v2_only()) return busy;
+  auto layout = ReadLayout();
+  if (!layout) return layout.error();
+  std::string path = "/proc/" + std::to_string(init_pid_) + "/cgroup";
+  auto text = ReadFile(path);
+  if (!text) return text.error();
+  std::string now = PathsFromProc(*layout, *text).unified;
+  if (!now.starts_with(cgroups_.unified + "/") || now.find("/../") != std::string::npos) return busy;
+  init_directory_.Reset(open(now.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  init_procs_.Reset(open((now + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!init_directory_ || !init_procs_) return Error::Sys("open", now);
+  if (!IsAlive(init_pid_, init_start_)) return Error::Of(ESRCH, "open", path);
+  plan->cgroup_fd = init_directory_.get();
+  plan->cgroup_procs = {init_procs_.get()};
+  return Ok();
+}
+
 bool Target::IsPaused() const {
   if (!freezer_) return false;
   if (freezer_v2_) return KeyedValue(freezer_, "frozen") == 1;
@@ -196,6 +226,8 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {
   plan.columns = process.columns;
   plan.init_pidfd = init_pidfd_.get();
   plan.init_pid = init_pid_;
+  plan.init_start = init_start_;
+  plan.root_fd = root_.get();
   plan.namespaces = namespaces_;
   plan.pid_namespace_fd = pid_namespace_.get();
   plan.own_pid_namespace_fd = own_pid_namespace_.get();

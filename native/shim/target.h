@@ -32,6 +32,9 @@ class Target {
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
   // The plan points into this object.
   Result<nsexec::Plan> PlanFor(const OciProcess& process);
+  // For a v2 cgroup that takes no process any more, since the container has made cgroups with controllers in
+  // it: the plan joins the one that init is in now. Only where that is below the container's own.
+  Status FollowInit(nsexec::Plan* plan);
 
  private:
   Status OpenCgroups();
@@ -39,13 +42,17 @@ class Target {
   RuntimeRecord record_;
   std::string id_;
   pid_t init_pid_ = 0;
+  uint64_t init_start_ = 0;
   int namespaces_ = 0;
   uint64_t held_bounding_ = 0;
   UniqueFd init_pidfd_;
   UniqueFd pid_namespace_;
   UniqueFd own_pid_namespace_;
+  UniqueFd root_;  // of a container without a mount namespace
   std::vector<UniqueFd> cgroup_procs_;
   UniqueFd unified_directory_;
+  UniqueFd init_directory_;  // of FollowInit()
+  UniqueFd init_procs_;
   UniqueFd rdt_tasks_;
   std::optional<SeccompFilter> seccomp_;
   UniqueFd freezer_;  // v1 freezer.state, v2 cgroup.events

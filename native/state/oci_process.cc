@@ -208,18 +208,43 @@ std::optional<Error> ParseRlimits(const JsonValue& json, std::vector<ResourceLim
   return std::nullopt;
 }
 
+// What is there must be of its type: a confinement that reads as left out is none.
+template <typename T>
+std::optional<Error> Take(const JsonValue& json, const char* name, const std::string& field, T* out) {
+  const JsonValue* member = Member(json, name);
+  if (member == nullptr) return std::nullopt;
+  if (!member->Is<T>()) return Invalid(field, "is of the wrong type, or out of range");
+  *out = member->Get<T>();
+  return std::nullopt;
+}
+
+std::optional<Error> Take(const JsonValue& json, const char* name, const std::string& field,
+                          std::string* out) {
+  const JsonValue* member = Member(json, name);
+  if (member == nullptr) return std::nullopt;
+  if (!member->IsString()) return Invalid(field, "is not a string");
+  out->assign(member->GetString(), member->GetStringLength());
+  if (out->find('\0') != std::string::npos) return Invalid(field, "holds a NUL byte");
+  return std::nullopt;
+}
+
 std::optional<Error> ParseScheduler(const JsonValue& json, SchedulerSpec* out) {
+  if (!json.IsObject()) return Invalid("scheduler", "is not an object");
   auto policy = StringMember(json, "policy");
   auto number = policy ? Look(kPolicies, *policy) : std::nullopt;
   if (!number) return Invalid("scheduler.policy", "is unknown: " + policy.value_or("(none)"));
   out->policy = static_cast<uint32_t>(*number);
-  out->nice = static_cast<int32_t>(IntMember(json, "nice").value_or(0));
+  if (auto error = Take(json, "nice", "scheduler.nice", &out->nice)) return error;
   if (out->nice < -20 || out->nice > 19) return Invalid("scheduler.nice", "is not from -20 to 19");
-  out->priority = static_cast<uint32_t>(IntMember(json, "priority").value_or(0));
-  out->runtime = UintMember(json, "runtime").value_or(0);
-  out->deadline = UintMember(json, "deadline").value_or(0);
-  out->period = UintMember(json, "period").value_or(0);
-  for (const std::string& flag : StringsMember(json, "flags")) {
+  if (auto error = Take(json, "priority", "scheduler.priority", &out->priority)) return error;
+  if (auto error = Take(json, "runtime", "scheduler.runtime", &out->runtime)) return error;
+  if (auto error = Take(json, "deadline", "scheduler.deadline", &out->deadline)) return error;
+  if (auto error = Take(json, "period", "scheduler.period", &out->period)) return error;
+  std::vector<std::string> flags;
+  if (const JsonValue* list = Member(json, "flags")) {
+    if (auto error = ParseStrings(*list, "scheduler.flags", &flags)) return error;
+  }
+  for (const std::string& flag : flags) {
     auto bit = Look(kSchedulerFlags, flag);
     if (!bit) return Invalid("scheduler.flags", "names an unknown flag: " + flag);
     out->flags |= static_cast<uint64_t>(*bit);
@@ -236,9 +261,10 @@ std::optional<Error> ParseIoPriority(const JsonValue& json, std::optional<int>* 
                : io_class == "IOPRIO_CLASS_IDLE" ? 3
                                                  : -1;
   if (number < 0) return Invalid("ioPriority.class", "is unknown: " + io_class);
-  int64_t priority = IntMember(json, "priority").value_or(0);
+  int priority = 0;
+  if (auto error = Take(json, "priority", "ioPriority.priority", &priority)) return error;
   if (priority < 0 || priority > 7) return Invalid("ioPriority.priority", "is not from 0 to 7");
-  *out = (number << kClassShift) | static_cast<int>(priority);
+  *out = (number << kClassShift) | priority;
   return std::nullopt;
 }
 
@@ -249,9 +275,9 @@ std::optional<Error> ParseConfinement(const JsonValue& json, OciProcess* out) {
   if (const JsonValue* rlimits = Member(json, "rlimits")) {
     if (auto error = ParseRlimits(*rlimits, &out->rlimits)) return error;
   }
-  out->no_new_privileges = BoolMember(json, "noNewPrivileges").value_or(false);
-  out->apparmor_profile = StringMember(json, "apparmorProfile").value_or("");
-  out->selinux_label = StringMember(json, "selinuxLabel").value_or("");
+  if (auto error = Take(json, "noNewPrivileges", "noNewPrivileges", &out->no_new_privileges)) return error;
+  if (auto error = Take(json, "apparmorProfile", "apparmorProfile", &out->apparmor_profile)) return error;
+  if (auto error = Take(json, "selinuxLabel", "selinuxLabel", &out->selinux_label)) return error;
   if (const JsonValue* score = Member(json, "oomScoreAdj")) {
     if (!score->IsInt() || score->GetInt() < -1000 || score->GetInt() > 1000) {
       return Invalid("oomScoreAdj", "is not from -1000 to 1000");
@@ -266,8 +292,10 @@ std::optional<Error> ParseConfinement(const JsonValue& json, OciProcess* out) {
     if (auto error = ParseScheduler(*scheduler, &*out->scheduler)) return error;
   }
   if (const JsonValue* affinity = Member(json, "execCPUAffinity")) {
-    out->affinity_initial = StringMember(*affinity, "initial").value_or("");
-    out->affinity_final = StringMember(*affinity, "final").value_or("");
+    if (!affinity->IsObject()) return Invalid("execCPUAffinity", "is not an object");
+    if (auto error = Take(*affinity, "initial", "execCPUAffinity.initial", &out->affinity_initial))
+      return error;
+    if (auto error = Take(*affinity, "final", "execCPUAffinity.final", &out->affinity_final)) return error;
     for (const std::string& list : {out->affinity_initial, out->affinity_final}) {
       if (!list.empty() && !ParseCpuList(list).ok())
         return Invalid("execCPUAffinity", "is no CPU list: " + list);
@@ -314,10 +342,16 @@ Result<std::vector<int>> ParseCpuList(const std::string& text) {
 Result<OciProcess> ParseOciProcess(const JsonValue& json) {
   if (!json.IsObject()) return Invalid("", "is not an object");
   OciProcess out;
-  out.terminal = BoolMember(json, "terminal").value_or(false);
+  if (auto error = Take(json, "terminal", "terminal", &out.terminal)) return *std::move(error);
   if (const JsonValue* size = Member(json, "consoleSize")) {
-    out.rows = static_cast<uint16_t>(UintMember(*size, "height").value_or(0));
-    out.columns = static_cast<uint16_t>(UintMember(*size, "width").value_or(0));
+    if (!size->IsObject()) return Invalid("consoleSize", "is not an object");
+    unsigned rows = 0;
+    unsigned columns = 0;
+    if (auto error = Take(*size, "height", "consoleSize.height", &rows)) return *std::move(error);
+    if (auto error = Take(*size, "width", "consoleSize.width", &columns)) return *std::move(error);
+    if (rows > UINT16_MAX || columns > UINT16_MAX) return Invalid("consoleSize", "is above 65535");
+    out.rows = static_cast<uint16_t>(rows);
+    out.columns = static_cast<uint16_t>(columns);
   }
   if (const JsonValue* user = Member(json, "user")) {
     if (auto error = ParseUser(*user, &out)) return *std::move(error);
@@ -329,7 +363,9 @@ Result<OciProcess> ParseOciProcess(const JsonValue& json) {
   if (const JsonValue* env = Member(json, "env")) {
     if (auto error = ParseStrings(*env, "env", &out.env)) return *std::move(error);
     for (const std::string& entry : out.env) {
-      if (entry.find('=') == std::string::npos) return Invalid("env", "holds an entry without '=': " + entry);
+      size_t equals = entry.find('=');
+      if (equals == std::string::npos || equals == 0)
+        return Invalid("env", "holds an entry that is not NAME=value: " + entry);
     }
   }
   if (const JsonValue* cwd = Member(json, "cwd")) {

@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 using lc::Frame;
 using lc::FrameSocket;
@@ -31,6 +32,25 @@ std::string Header(uint32_t length, uint32_t fds) {
   memcpy(out.data(), &length, 4);
   memcpy(out.data() + 4, &fds, 4);
   return out;
+}
+
+// With so many copies of a descriptor, whatever the bytes say.
+void SendRaw(int socket, std::string bytes, size_t count) {
+  UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
+  std::vector<int> fds(count, null_device.get());
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 64)] = {};
+  iovec data{bytes.data(), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+  memcpy(CMSG_DATA(header), fds.data(), sizeof(int) * count);
+  REQUIRE(sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
 }
 
 }  // namespace
@@ -103,6 +123,32 @@ TEST_CASE("wrong lengths and descriptor counts are garbled, not believed") {
     CHECK(b.Read(&frames) == FrameSocket::State::kGarbled);
     CHECK(frames.empty());
   }
+}
+
+TEST_CASE("descriptors that no frame claims are garbled, not kept for a later one") {
+  for (const std::string& bytes :
+       {Header(2, 0) + "{}", Header(2, 0), Header(2, 1) + "{}", std::string("abc")}) {
+    Pair pair;
+    FrameSocket b(std::move(pair.far));
+    SendRaw(pair.near.get(), bytes, bytes.size() < 8 ? FrameSocket::kMaxFds + 1 : 2);
+    std::vector<Frame> frames;
+    CHECK(b.Read(&frames) == FrameSocket::State::kGarbled);
+  }
+}
+
+TEST_CASE("a peer that writes without end does not hold its reader") {
+  Pair pair;
+  FrameSocket b(std::move(pair.far));
+  int size = 4 << 20;
+  setsockopt(pair.near.get(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+  std::string noise;
+  for (int i = 0; i < 1000; ++i) noise += Header(4000, 0) + std::string(4000, 'x');
+  auto written = write(pair.near.get(), noise.data(), noise.size());
+  std::vector<Frame> frames;
+  CHECK(b.Read(&frames) == FrameSocket::State::kOpen);
+  CHECK(frames.size() * 4008 <= (1U << 20U));
+  // Without the privilege for such a buffer there is no more to read than that.
+  if (written > (2 << 20)) CHECK(frames.size() < static_cast<size_t>(written) / 4008);
 }
 
 TEST_CASE("the end of the peer is told after its last frame") {

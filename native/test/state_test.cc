@@ -140,6 +140,24 @@ TEST_CASE("what no OCI process may hold is refused by its name") {
            Bad{R"({"args": ["a"], "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}})",
                "ioPriority.priority"},
            Bad{R"({"args": ["a"], "execCPUAffinity": {"initial": "3-1"}})", "execCPUAffinity"},
+           Bad{R"({"args": ["a"], "execCPUAffinity": "0"})", "execCPUAffinity"},
+           Bad{R"({"args": ["a"], "execCPUAffinity": {"final": 0}})", "execCPUAffinity.final"},
+           // What does not read as confinement must not read as none.
+           Bad{R"({"args": ["a"], "noNewPrivileges": "true"})", "noNewPrivileges"},
+           Bad{R"({"args": ["a"], "noNewPrivileges": 1})", "noNewPrivileges"},
+           Bad{R"({"args": ["a"], "apparmorProfile": ["x"]})", "apparmorProfile"},
+           Bad{R"({"args": ["a"], "apparmorProfile": "x\u0000"})", "apparmorProfile"},
+           Bad{R"({"args": ["a"], "selinuxLabel": 7})", "selinuxLabel"},
+           Bad{R"({"args": ["a"], "terminal": "yes"})", "terminal"},
+           Bad{R"({"args": ["a"], "consoleSize": {"height": 65536, "width": 1}})", "consoleSize"},
+           Bad{R"({"args": ["a"], "scheduler": []})", "scheduler"},
+           Bad{R"({"args": ["a"], "scheduler": {"policy": "SCHED_OTHER", "nice": "5"}})", "scheduler.nice"},
+           Bad{R"({"args": ["a"], "scheduler": {"policy": "SCHED_FIFO", "priority": -1}})",
+               "scheduler.priority"},
+           Bad{R"({"args": ["a"], "scheduler": {"policy": "SCHED_OTHER", "flags": "x"}})", "scheduler.flags"},
+           Bad{R"({"args": ["a"], "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": "7"}})",
+               "ioPriority.priority"},
+           Bad{R"({"args": ["a"], "env": ["=1"]})", "env"},
        }) {
     CAPTURE(bad.json);
     auto process = Parse(bad.json);

@@ -18,6 +18,7 @@ import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { descriptors, isAlive, read, statusLine, threadCount } from '../support/processes.js'
+import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
@@ -67,6 +68,16 @@ describe.skipIf(skip).each(runtimes)('exec in a container of %s', (runtime) => {
     expect(
       lines((await run(container, ['/bin/env'], { env: [], user: { uid: 4242, gid: 0 } })).stdout),
     ).toEqual(['HOME=/'])
+    expect((await failure(container.exec('job', { args: ['/bin/env'], env: ['=1'] }))).code).toBe(
+      'ERR_INVALID_ARG_VALUE',
+    )
+    // The last line needs no end.
+    const last = 'root:x:0:0:root:/root:/bin/sh\nlast:x:77:77::/home/last:/bin/sh'
+    await run(container, `cp /etc/passwd /tmp/passwd; printf '${last.replaceAll('\n', '\\n')}' > /etc/passwd`)
+    expect(
+      lines((await run(container, ['/bin/env'], { env: [], user: { uid: 77, gid: 77 } })).stdout),
+    ).toEqual(['HOME=/home/last'])
+    await run(container, 'cat /tmp/passwd > /etc/passwd')
     const long = 'x'.repeat(100_000)
     expect((await run(container, 'echo ${#LONG}', { env: [`LONG=${long}`] })).stdout).toBe('100000\n')
   })
@@ -218,8 +229,30 @@ describe.skipIf(skip).each(runtimes)('exec in a container of %s', (runtime) => {
     expect(statusLine(pid, 'NoNewPrivs')).toBe('0')
   })
 
+  test('the CPUs that its program is bound to are not those of an exec', async () => {
+    const options = ground.options()
+    const program = new Program(
+      `const c = await Container.create(args)
+       await c.start()
+       const job = await c.exec('job', { args: ['/bin/sleep', '1000'] })
+       const bound = await c.exec('bound', { args: ['/bin/sleep', '1000'], execCPUAffinity: { final: '0' } })
+       say([job.pid, bound.pid])
+       await sleep(1e6)`,
+      options,
+      undefined,
+      ['taskset', '-c', '0'],
+    )
+    const [job, bound] = (await program.next()) as [number, number]
+    expect(statusLine(job, 'Cpus_allowed_list')).toBe(statusLine(process.pid, 'Cpus_allowed_list'))
+    expect(statusLine(bound, 'Cpus_allowed_list')).toBe('0')
+    program.kill()
+    await program.ended
+  })
+
   test('rlimits: inherited and given', async () => {
     const container = await ground.running()
+    // As both runtimes have it, none at all is none of its own.
+    expect((await run(container, 'ulimit -n -H', { rlimits: [] })).stdout).toBe('1024\n')
     const limits = (pid: number, name: string): string[] =>
       new RegExp(`^${name}\\s+(\\S+)\\s+(\\S+)`, 'm').exec(read(`/proc/${pid}/limits`) ?? '')?.slice(1) ?? []
     expect(limits(await sleeping(container), 'Max open files')).toEqual(['512', '1024'])

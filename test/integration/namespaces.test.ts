@@ -1,4 +1,5 @@
 // Containers that share a namespace with the host, or have a user namespace; and what the OOM killer ends.
+import { execFileSync } from 'node:child_process'
 import { chmodSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { useContainers } from '../support/containers.js'
@@ -8,6 +9,13 @@ import { isAlive, statusLine } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
+
+function mountsOf(prefix: string): string {
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .filter((line) => line.split(' ')[1]?.startsWith(prefix))
+    .join('\n')
+}
 
 describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
   const ground = useContainers(runtime)
@@ -80,9 +88,48 @@ describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
       (await run(container, ['/bin/true'], { rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 1024 }] }))
         .status.exitCode,
     ).toBe(0)
+    // The shim has more descriptors open than that.
+    const many = await Promise.all(
+      Array.from({ length: 10 }, (_, n) =>
+        container.exec(`many-${n}`, { args: ['/bin/sleep', '1000'], terminal: true }, { stdout: 'pipe' }),
+      ),
+    )
+    expect(many).toHaveLength(10)
+    expect(
+      (await run(container, 'ulimit -n', { rlimits: [{ type: 'RLIMIT_NOFILE', soft: 9, hard: 11 }] })).stdout,
+    ).toBe('9\n')
     await container.delete({ force: true })
     await ground.expectNothingLeft(container.id)
   })
+
+  // runc refuses to make one.
+  if (runtime === 'crun') {
+    test('without a mount namespace: the root of the container, never that of the host', async () => {
+      const bundle = ground.bundle((config) => {
+        config.linux.namespaces = [{ type: 'pid' }, { type: 'network' }]
+        config.mounts = []
+        delete config.hostname
+        config.process.capabilities.bounding.push('CAP_SYS_CHROOT')
+      })
+      try {
+        const container = await ground.running({ bundle })
+        const init = container.processes.get('init')?.pid as number
+        const { stdout } = await run(container, 'ls /; ls ..; pwd')
+        expect(stdout).toBe(`${readdirSync(ground.rootfs).sort().join('\n')}\n`.repeat(2) + '/\n')
+        const job = await container.exec('job', { args: ['/bin/sleep', '1000'] })
+        for (const [what, name] of [
+          ['root', 'root'],
+          ['namespace', 'ns/mnt'],
+        ] as const)
+          expect(readlinkSync(`/proc/${job.pid}/${name}`), what).toBe(readlinkSync(`/proc/${init}/${name}`))
+        await container.delete({ force: true })
+      } finally {
+        // crun leaves the root filesystem mounted where the host sees it.
+        while (/ (\S*\/rootfs) /m.exec(mountsOf(ground.directory)) !== null)
+          execFileSync('umount', [ground.rootfs])
+      }
+    })
+  }
 
   test('an end by the OOM killer is told from any other SIGKILL', async () => {
     const container = await ground.running({

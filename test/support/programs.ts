@@ -21,12 +21,19 @@ export class Program {
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   #over = false
 
-  constructor(code: string, args: unknown, stdio: StdioOptions = ['ignore', 'pipe', 'pipe']) {
-    this.child = spawn(
+  /** `before` is a command line to run it under. */
+  constructor(
+    code: string,
+    args: unknown,
+    stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
+    before: readonly string[] = [],
+  ) {
+    const [command, ...words] = [
+      ...before,
       process.execPath,
-      ['--expose-gc', '-e', `${prelude}\n;(async () => {\n${code}\n})()`, JSON.stringify(args)],
-      { stdio, cwd: packageRoot },
-    )
+      ...['--expose-gc', '-e', `${prelude}\n;(async () => {\n${code}\n})()`, JSON.stringify(args)],
+    ] as [string, ...string[]]
+    this.child = spawn(command, words, { stdio, cwd: packageRoot })
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       const parts = (this.#rest + text).split('\n')
       this.#rest = parts.pop() as string
@@ -64,8 +71,13 @@ export class Program {
 
 /** Runs to its end; the values it said. Fails unless it exits with 0. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
-export async function runProgram(code: string, args: unknown): Promise<any[]> {
-  const program = new Program(code, args)
+export async function runProgram(
+  code: string,
+  args: unknown,
+  before: readonly string[] = [],
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+): Promise<any[]> {
+  const program = new Program(code, args, undefined, before)
   const said: unknown[] = []
   const collecting = (async () => {
     for (;;) said.push(await program.next())

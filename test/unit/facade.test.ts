@@ -202,6 +202,15 @@ describe('what an exec inherits', () => {
       expect(inherited.text(spec)).toBeNull()
     expect(inherited.whole({ args: ['a'], user: null } as never)).toEqual({ args: ['a'], user: { uid: 5 } })
     expect(inherited.whole({ args: ['a'], x: 1 } as never)).toEqual({ args: ['a'], x: 1, user: { uid: 5 } })
+    const confined = {
+      args: ['init'],
+      rlimits: [{ type: 'RLIMIT_CORE', soft: 0, hard: 0 }],
+      apparmorProfile: 'profile',
+      selinuxLabel: 'label',
+    }
+    const unsaid = { args: ['init'], rlimits: [], apparmorProfile: '', selinuxLabel: '' }
+    expect(new InheritedSpec(confined).whole(unsaid)).toEqual(confined)
+    expect(new InheritedSpec(confined).text(unsaid)).toBeNull()
   })
 
   it('the host id of root', () => {

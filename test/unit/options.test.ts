@@ -73,7 +73,7 @@ describe('ids', () => {
     expect(checkId(id)).toBe(id)
   })
 
-  it.each(['state.json', 'shim.sock', 'shim.lock', 'log.json', 'console.sock', 'pid.tmp.1'])(
+  it.each(['state.json', 'shim.sock', 'shim.lock', 'log.json', 'console.sock'])(
     'a process cannot be called %s, which the state directory uses',
     (id) => {
       expect(() => checkProcessId(id)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }))
