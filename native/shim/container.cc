@@ -15,6 +15,11 @@
 #include "shim/operations.h"
 
 namespace lc::shim {
+namespace {
+
+constexpr int64_t kRecordRetryMs = 500;
+
+}  // namespace
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
     : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
 
@@ -115,18 +120,35 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
     if (exit.oom_killed) ++oom_kills_;
   }
   process->exit = exit;
-  uint64_t terminal_bytes = process->stdio ? process->stdio->ProcessExited() : 0;
-  // Whole on disk before anyone is told. When the disk is full the clients still hear the truth.
-  if (!deleting_) (void)WriteExit(process->id, exit);
+  ProcessStdio::Written written;
+  if (process->stdio) written = process->stdio->ProcessExited();
+  // Whole on disk before anyone is told.
+  if (!deleting_) RecordExit(process);
   Message message;
-  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", terminal_bytes).Begin("exit");
+  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", written.terminal);
+  if (written.kept[1] > 0) message.Add("stdoutBytes", written.kept[1]);
+  if (written.kept[2] > 0) message.Add("stderrBytes", written.kept[2]);
+  message.Begin("exit");
   AddExit(&message, exit);
   clients_.Broadcast(message.End().Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
 }
 
+// When the disk is full the clients hear the truth all the same, and this shim stays until it is written.
+void Container::RecordExit(const std::shared_ptr<Process>& process) {
+  auto written = WriteExit(process->id, *process->exit);
+  if (written || written.error().err == ENOENT) return;
+  ++unrecorded_;
+  loop_.After(kRecordRetryMs, [this, process] {
+    --unrecorded_;
+    if (Find(process->id) == process && !deleting_) RecordExit(process);
+    LeaveIfIdle();
+  });
+}
+
 void Container::LeaveIfIdle() {
-  if (finished_ || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() || clients_.count() > 0)
+  if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() ||
+      clients_.count() > 0)
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
@@ -189,6 +211,8 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
     Resize(asker, request);
   } else if (op == "closeStdin") {
     CloseStdin(asker, StringMember(request, "process").value_or(""));
+  } else if (op == "follow") {
+    Follow(asker, request, std::move(fds));
   } else if (op == "remove") {
     Remove(asker, StringMember(request, "process").value_or(""));
   } else if (op == "delete") {
@@ -239,6 +263,29 @@ void Container::CloseStdin(const Asker& asker, const std::string& id) {
   auto process = Find(id);
   if (process != nullptr && process->stdio && !process->exit) process->stdio->CloseStdin();
   ReplyDone(asker);
+}
+
+// What is kept of a stream, also of a process that an earlier shim saw end.
+void Container::Follow(const Asker& asker, const JsonValue& request, std::vector<UniqueFd> fds) {
+  auto process = Find(StringMember(request, "process").value_or(""));
+  auto stream = IntMember(request, "stream").value_or(0);
+  if (process == nullptr) {
+    return ReplyError(asker, Error::Coded("ERR_PROCESS_NOT_FOUND", "no such process"));
+  }
+  if ((stream != 1 && stream != 2) || fds.size() != 1) {
+    return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a stream and a descriptor are needed"));
+  }
+  if (!process->stdio) process->stdio = ProcessStdio::TakeOver(loop_, process->id);
+  auto following = process->stdio->Follow(static_cast<int>(stream), UintMember(request, "at").value_or(0),
+                                          std::move(fds[0]), process->id);
+  if (!following) return ReplyError(asker, following.error());
+  clients_.Send(asker.client, Message()
+                                  .Add("seq", asker.seq)
+                                  .Begin("result")
+                                  .Add("from", following->from)
+                                  .Add("ended", following->ended)
+                                  .End()
+                                  .Done());
 }
 
 // Undoes what a request of the same client has done so far, and answers both.

@@ -126,6 +126,7 @@ void Container::LoadProcess(const std::string& id, bool earlier_boot) {
   }
   processes_[id] = process;
   if (process->exit) return;
+  process->stdio = ProcessStdio::TakeOver(loop_, id);
   if (earlier_boot) {
     ProcessEnded(process, ExitRecord::Unknown());
   } else {
