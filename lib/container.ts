@@ -9,6 +9,7 @@ import {
   type NativeFailure,
   toContainerError,
 } from './errors.js'
+import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
@@ -580,6 +581,21 @@ export class Container implements AsyncDisposable {
       watch: async () => {
         await this.#connect()
       },
+      follow: async (request, context, fd) => {
+        for (let attempt = 0; ; ++attempt) {
+          const link = await this.#connect()
+          try {
+            return await link.request(request, context, (result) => result as unknown as Following, null, [
+              fd,
+            ]).answer
+          } catch (error) {
+            // Its end may be seen by the stream before it is by the connection.
+            const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
+            if (!ended || this.#closed || attempt >= maxTakeovers) throw error
+            await link.ended()
+          }
+        }
+      },
     }
   }
 
@@ -810,7 +826,7 @@ export class Container implements AsyncDisposable {
   async #open(open: () => Promise<number>): Promise<WireProcess[]> {
     const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
     link.listen({
-      onExit: (id, exit, terminalBytes) => this.#processes.get(id)?.exited(exit, terminalBytes),
+      onExit: (id, exit, written) => this.#processes.get(id)?.exited(exit, written),
       onCreated: (pid, starttime) => this.#created?.(pid, starttime),
       onDeleted: () => {
         this.#deleted = true

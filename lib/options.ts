@@ -43,11 +43,16 @@ export interface LoadOptions {
  * A path (FIFO or file) survives this program; a number is an open descriptor; `'ignore'` is /dev/null; `'inherit'`
  * is this program's own stream of the same number; `'pipe'` gives a Node stream.
  *
+ * `'keep'`, of output alone: the shim keeps the last 64 KiB, `{ keep: n }` the last n bytes (1 to 16 MiB), beside the
+ * container's state, and the process's stream gives any program what is kept, then what comes: also one that loads the
+ * container later, after the process has exited, after the shim was killed. Who writes waits for nobody but for a reader
+ * that has begun to read and is further behind than is kept.
+ *
  * A path is made absolute. A file of output is created with mode 0600 and appended to. A FIFO of output waits for
  * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
  * input ends by closeStdin() alone, so that writers may come and go.
  */
-export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore'
+export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore' | 'keep' | { keep: number }
 
 export interface StdioOptions {
   /** `'ignore'` when left out, as are the others. */
@@ -231,8 +236,33 @@ export function checkHook(value: unknown): void {
   if (value !== undefined && typeof value !== 'function') throw invalidType('onCreated must be a function')
 }
 
+const defaultKeptBytes = 65536
+const maxKeptBytes = 16 * 1024 * 1024
+
+/** How many bytes of a stream are kept; 0 where none are. */
+export function keptBytes(stdio: Stdio): number {
+  if (stdio === 'keep') return defaultKeptBytes
+  return typeof stdio === 'object' ? stdio.keep : 0
+}
+
+function checkKeep(value: object, name: string): Stdio {
+  const { keep } = value as { keep?: unknown }
+  if (typeof keep !== 'number') throw invalidType(`${name}.keep must be a number of bytes, not ${show(keep)}`)
+  if (!Number.isInteger(keep) || keep < 1 || keep > maxKeptBytes) {
+    throw Object.assign(
+      new RangeError(`${name}.keep must be a whole number from 1 to ${maxKeptBytes}, not ${keep}`),
+      { code: 'ERR_INVALID_ARG_VALUE' },
+    )
+  }
+  return { keep }
+}
+
 export function checkStdio(value: unknown, name: string): Stdio {
   if (value === undefined || value === null) return 'ignore'
+  if (name === 'stdin' && (value === 'keep' || typeof value === 'object')) {
+    throw invalidValue(`stdin cannot be kept: only output is`)
+  }
+  if (typeof value === 'object') return checkKeep(value, name)
   if (typeof value === 'number') {
     if (!Number.isInteger(value) || value < 0)
       throw invalidValue(`${name} must be an open descriptor, not ${value}`)
@@ -245,10 +275,10 @@ export function checkStdio(value: unknown, name: string): Stdio {
   }
   if (typeof value !== 'string') {
     throw invalidType(
-      `${name} must be 'pipe', 'inherit', 'ignore', a path or a descriptor, not ${show(value)}`,
+      `${name} must be 'pipe', 'inherit', 'ignore', 'keep', a path or a descriptor, not ${show(value)}`,
     )
   }
-  if (value === 'pipe' || value === 'inherit' || value === 'ignore') return value
+  if (value === 'pipe' || value === 'inherit' || value === 'ignore' || value === 'keep') return value
   return checkPath(value, name)
 }
 

@@ -1,11 +1,12 @@
 // A process in a container: init, or one that exec started.
 import type { Readable, Writable } from 'node:stream'
+import { type Following, KeptStream } from './kept.js'
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
 import { checkAbortSignal, checkSignal, checkSize, checkObject, type Signal, signalName } from './options.js'
 import type { Container } from './container.js'
 import type { NativeBinding } from './native.js'
 import type { ProcessSpec } from './oci.js'
-import type { WireExit } from './shim.js'
+import type { WireExit, WireWritten } from './shim.js'
 import type { ProcessStreams, StdioNames } from './stdio.js'
 
 /** How a process ended. */
@@ -31,6 +32,7 @@ export interface ProcessHost {
   request(request: Record<string, unknown>, context: FailureContext): Promise<unknown>
   /** A connection, so that the exit will be told. */
   watch(): Promise<void>
+  follow(request: Record<string, unknown>, context: FailureContext, fd: number): Promise<Following>
 }
 
 /** @internal */
@@ -54,6 +56,8 @@ export function toExitStatus(exit: WireExit): ExitStatus {
   }
 }
 
+const nothingWritten: WireWritten = { terminal: 0, stdout: 0, stderr: 0 }
+
 interface Waiter {
   resolve: (status: ExitStatus) => void
   reject: (error: Error) => void
@@ -64,16 +68,19 @@ export class Process {
   readonly id: string
   /** On the host. */
   readonly pid: number
-  /** Paths as given; `/dev/null` for `'ignore'`; `pipe`, `inherit` or `fd:N` for what belonged to a program. */
+  /** Paths as given; `/dev/null` for `'ignore'`; `keep`; `pipe`, `inherit` or `fd:N` for what belonged to a program. */
   readonly stdio: StdioNames
   readonly stdin: Writable | null
+  /** Of `'pipe'` in the program that started it; of `'keep'` in every program. */
   readonly stdout: Readable | null
   readonly stderr: Readable | null
   readonly #host: ProcessHost
   readonly #starttime: number
   readonly #streams: ProcessStreams | null
   #spec: ProcessSpec | (() => ProcessSpec)
+  readonly #kept: [KeptStream | null, KeptStream | null]
   #exit: ExitStatus | null = null
+  #written = nothingWritten
   #delivered = false
   #waiters = new Set<Waiter>()
 
@@ -87,8 +94,25 @@ export class Process {
     this.stdio = parts.stdio
     this.#streams = parts.streams
     this.stdin = parts.streams?.stdin ?? null
-    this.stdout = parts.streams?.stdout ?? null
-    this.stderr = parts.streams?.stderr ?? null
+    this.#kept = [this.#keptStream(parts.stdio.stdout, 1), this.#keptStream(parts.stdio.stderr, 2)]
+    this.stdout = parts.streams?.stdout ?? this.#kept[0]
+    this.stderr = parts.streams?.stderr ?? this.#kept[1]
+  }
+
+  #keptStream(name: string, stream: 1 | 2): KeptStream | null {
+    if (name !== 'keep') return null
+    return new KeptStream(this.#host.native, (at, fd) =>
+      this.#host.follow({ op: 'follow', process: this.id, stream, at }, this.#context(), fd),
+    )
+  }
+
+  /** What was written before the exit, to kept streams that somebody reads. */
+  #keptDelivered(): Promise<unknown> {
+    const none = Promise.resolve()
+    return Promise.all([
+      this.#kept[0]?.delivered(this.#written.stdout) ?? none,
+      this.#kept[1]?.delivered(this.#written.stderr) ?? none,
+    ])
   }
 
   get container(): Container {
@@ -116,7 +140,7 @@ export class Process {
   }
 
   /** @internal The shim, or the disk, says that it ended. */
-  exited(exit: WireExit, terminalBytes = 0): void {
+  exited(exit: WireExit, written: WireWritten = this.#written): void {
     if (this.#exit) return
     this.#exit = toExitStatus(exit)
     const finish = (): void => {
@@ -125,11 +149,15 @@ export class Process {
       this.#waiters = new Set()
       for (const waiter of waiters) {
         this.#host.native.unref()
-        waiter.resolve(this.#exit as ExitStatus)
+        const status = this.#exit as ExitStatus
+        // Once more: who waits may have begun to read only when the exit was known.
+        if (this.#kept[0] || this.#kept[1]) void this.#keptDelivered().then(() => waiter.resolve(status))
+        else waiter.resolve(status)
       }
     }
-    if (!this.#streams) return finish()
-    this.#streams.drain(terminalBytes).then(finish, finish)
+    this.#written = written
+    if (!this.#streams && !this.#kept[0] && !this.#kept[1]) return finish()
+    Promise.all([this.#streams?.drain(written.terminal), this.#keptDelivered()]).then(finish, finish)
   }
 
   /** @internal Nobody will tell of the exit any more. */
@@ -155,7 +183,7 @@ export class Process {
       if (this.#exit && this.#delivered) {
         // A reader that came after the exit was told: it too has the output first.
         const status = this.#exit
-        return this.#streams ? this.#streams.settle().then(() => status) : Promise.resolve(status)
+        return Promise.all([this.#streams?.settle(), this.#keptDelivered()]).then(() => status)
       }
       if (signal?.aborted) return Promise.reject(signal.reason as Error)
       return new Promise<ExitStatus>((resolve, reject) => {
@@ -235,6 +263,7 @@ export class Process {
   /** Lets go of its streams; the process runs on. A terminal whose output was a pipe is hung up (SIGHUP). */
   async close(): Promise<void> {
     this.#streams?.discard()
+    for (const kept of this.#kept) kept?.destroy()
   }
 
   #context(): FailureContext {

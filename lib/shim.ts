@@ -28,18 +28,28 @@ interface WireMessage {
   pid?: number
   starttime?: number
   terminalBytes?: number
+  stdoutBytes?: number
+  stderrBytes?: number
   exit?: WireExit
+}
+
+/** How much a process had written when it exited, where the shim copies it. */
+export interface WireWritten {
+  terminal: number
+  stdout: number
+  stderr: number
 }
 
 /** What a connection tells its container, in the order in which it happened. */
 export interface ShimListener {
-  onExit(process: string, exit: WireExit, terminalBytes: number): void
+  onExit(process: string, exit: WireExit, written: WireWritten): void
   onCreated(pid: number, starttime: number): void
   onDeleted(): void
   onClosed(): void
 }
 
-export type WireStdio = { kind: 'fd' } | { kind: 'path'; path: string } | { kind: 'null' }
+export type WireStdio =
+  { kind: 'fd' } | { kind: 'path'; path: string } | { kind: 'keep'; bytes: number } | { kind: 'null' }
 
 interface Pending {
   context: FailureContext
@@ -73,6 +83,7 @@ export class ShimLink {
   #seq = 0
   #closed = false
   #listener: ShimListener | null = null
+  readonly #onEnded: (() => void)[] = []
   #hello: { resolve: (processes: WireProcess[]) => void; reject: (error: Error) => void } | null = null
 
   private constructor(native: NativeBinding, containerId: string, connection: number) {
@@ -123,6 +134,12 @@ export class ShimLink {
   /** No request waits for its answer. */
   get idle(): boolean {
     return this.#pending.size === 0
+  }
+
+  /** Resolves once the connection is closed, and all that came over it before is known. */
+  ended(): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    return new Promise((resolve) => this.#onEnded.push(resolve))
   }
 
   listen(listener: ShimListener): void {
@@ -198,8 +215,13 @@ export class ShimLink {
         this.close()
         break
       case 'exit':
-        if (message.exit)
-          this.#listener?.onExit(message.process ?? '', message.exit, message.terminalBytes ?? 0)
+        if (message.exit) {
+          this.#listener?.onExit(message.process ?? '', message.exit, {
+            terminal: message.terminalBytes ?? 0,
+            stdout: message.stdoutBytes ?? 0,
+            stderr: message.stderrBytes ?? 0,
+          })
+        }
         break
       case 'created':
         this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0)
@@ -230,5 +252,6 @@ export class ShimLink {
       onError(this.#gone(context))
     }
     this.#listener?.onClosed()
+    for (const resolve of this.#onEnded) resolve()
   }
 }

@@ -2,7 +2,7 @@
 import { readSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
-import { checkStdio, type Stdio, type StdioOptions } from './options.js'
+import { checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
 import { type NativeFailure, toContainerError } from './errors.js'
 import type { NativeBinding } from './native.js'
 import type { WireStdio } from './shim.js'
@@ -12,6 +12,7 @@ const names = ['stdin', 'stdout', 'stderr'] as const
 /** How a stream is named on disk and in `process.stdio`: a path is itself, `'ignore'` is /dev/null. */
 function nameOf(stdio: Stdio): string {
   if (stdio === 'ignore') return '/dev/null'
+  if (typeof stdio === 'object') return 'keep'
   return typeof stdio === 'number' ? `fd:${stdio}` : stdio
 }
 
@@ -137,6 +138,8 @@ export class ProcessStreams {
     } else if (stdio === 'pipe') {
       this.wire.push({ kind: 'fd' })
       this.#pipe(index)
+    } else if (stdio === 'keep' || typeof stdio === 'object') {
+      this.wire.push({ kind: 'keep', bytes: keptBytes(stdio) })
     } else {
       this.wire.push({ kind: 'path', path: stdio })
     }

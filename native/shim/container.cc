@@ -15,17 +15,11 @@
 #include "shim/operations.h"
 
 namespace lc::shim {
-<<<<<<< HEAD
-=======
 namespace {
 
-constexpr int64_t kReapPollMs = 20;
-constexpr int64_t kReapWaitMs = 10000;
-constexpr int64_t kAlivePollMs = 100;
+constexpr int64_t kRecordRetryMs = 500;
 
 }  // namespace
-
->>>>>>> f109f69457926413644886429ff91335d8246a06
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
     : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
 
@@ -68,69 +62,6 @@ std::string Container::Hello() const {
   return message.EndArray().Done();
 }
 
-<<<<<<< HEAD
-=======
-void Container::LoadProcesses() {
-  DIR* scan = opendir(".");
-  if (scan == nullptr) return;
-  while (dirent* entry = readdir(scan)) {
-    std::string id = entry->d_name;
-    if (id.starts_with(kAsidePrefix)) {
-      (void)RemoveTreeAt(AT_FDCWD, id);  // of an exec that an earlier shim did not come to release
-      continue;
-    }
-    auto pid_text = ReadFile(id + "/pid", 64);
-    if (!pid_text) continue;
-    auto pid = ParseU64(TrimEnd(*pid_text));
-    auto start_text = ReadFile(id + "/starttime", 64);
-    auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
-    auto process = std::make_shared<Process>();
-    process->id = id;
-    process->pid = pid ? static_cast<pid_t>(*pid) : 0;
-    process->start = start.value_or(0);
-    process->started = true;
-    process->exit = ReadExit(id);
-    processes_[id] = process;
-    if (!process->exit) Adopt(process);
-  }
-  closedir(scan);
-}
-
-// Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
-void Container::Adopt(const std::shared_ptr<Process>& process) {
-  auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd) return AdoptWithoutPidfd(process);
-  process->adopted = std::move(*pidfd);
-  (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
-    loop_.Unwatch(process->adopted.get());
-    AdoptedEnded(process, kReapWaitMs);
-  });
-}
-
-// It has ended, or Linux is older than 5.3 and no event will tell of it.
-void Container::AdoptWithoutPidfd(const std::shared_ptr<Process>& process) {
-  if (IsAlive(process->pid, process->start)) {
-    loop_.After(kAlivePollMs, [this, process] { AdoptWithoutPidfd(process); });
-    return;
-  }
-  ProcessEnded(process, ExitRecord::Unknown());
-  LeaveIfIdle();
-}
-
-void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
-  auto exit = ExitStatusOf(process->adopted.get());
-  if (!exit.status && exit.later && patience_ms > 0) {
-    // The system's init reaps when it comes to it, a second or two on some; no event tells.
-    loop_.After(kReapPollMs,
-                [this, process, patience_ms] { AdoptedEnded(process, patience_ms - kReapPollMs); });
-    return;
-  }
-  process->adopted.Reset();
-  ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
-  LeaveIfIdle();
-}
-
->>>>>>> f109f69457926413644886429ff91335d8246a06
 Status Container::WriteIdentity(const Process& process) {
   auto pid = WriteWholeAt(AT_FDCWD, process.id + "/pid", std::to_string(process.pid));
   if (!pid) return pid;
@@ -189,18 +120,35 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
     if (exit.oom_killed) ++oom_kills_;
   }
   process->exit = exit;
-  uint64_t terminal_bytes = process->stdio ? process->stdio->ProcessExited() : 0;
-  // Whole on disk before anyone is told. When the disk is full the clients still hear the truth.
-  if (!deleting_) (void)WriteExit(process->id, exit);
+  ProcessStdio::Written written;
+  if (process->stdio) written = process->stdio->ProcessExited();
+  // Whole on disk before anyone is told.
+  if (!deleting_) RecordExit(process);
   Message message;
-  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", terminal_bytes).Begin("exit");
+  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", written.terminal);
+  if (written.kept[1] > 0) message.Add("stdoutBytes", written.kept[1]);
+  if (written.kept[2] > 0) message.Add("stderrBytes", written.kept[2]);
+  message.Begin("exit");
   AddExit(&message, exit);
   clients_.Broadcast(message.End().Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
 }
 
+// When the disk is full the clients hear the truth all the same, and this shim stays until it is written.
+void Container::RecordExit(const std::shared_ptr<Process>& process) {
+  auto written = WriteExit(process->id, *process->exit);
+  if (written || written.error().err == ENOENT) return;
+  ++unrecorded_;
+  loop_.After(kRecordRetryMs, [this, process] {
+    --unrecorded_;
+    if (Find(process->id) == process && !deleting_) RecordExit(process);
+    LeaveIfIdle();
+  });
+}
+
 void Container::LeaveIfIdle() {
-  if (finished_ || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() || clients_.count() > 0)
+  if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() ||
+      clients_.count() > 0)
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
@@ -267,6 +215,8 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
     Resize(asker, request);
   } else if (op == "closeStdin") {
     CloseStdin(asker, StringMember(request, "process").value_or(""));
+  } else if (op == "follow") {
+    Follow(asker, request, std::move(fds));
   } else if (op == "remove") {
     Remove(asker, StringMember(request, "process").value_or(""));
   } else if (op == "delete") {
@@ -321,6 +271,29 @@ void Container::CloseStdin(const Asker& asker, const std::string& id) {
   auto process = Find(id);
   if (process != nullptr && process->stdio && !process->exit) process->stdio->CloseStdin();
   ReplyDone(asker);
+}
+
+// What is kept of a stream, also of a process that an earlier shim saw end.
+void Container::Follow(const Asker& asker, const JsonValue& request, std::vector<UniqueFd> fds) {
+  auto process = Find(StringMember(request, "process").value_or(""));
+  auto stream = IntMember(request, "stream").value_or(0);
+  if (process == nullptr) {
+    return ReplyError(asker, Error::Coded("ERR_PROCESS_NOT_FOUND", "no such process"));
+  }
+  if ((stream != 1 && stream != 2) || fds.size() != 1) {
+    return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a stream and a descriptor are needed"));
+  }
+  if (!process->stdio) process->stdio = ProcessStdio::TakeOver(loop_, process->id);
+  auto following = process->stdio->Follow(static_cast<int>(stream), UintMember(request, "at").value_or(0),
+                                          std::move(fds[0]), process->id);
+  if (!following) return ReplyError(asker, following.error());
+  clients_.Send(asker.client, Message()
+                                  .Add("seq", asker.seq)
+                                  .Begin("result")
+                                  .Add("from", following->from)
+                                  .Add("ended", following->ended)
+                                  .End()
+                                  .Done());
 }
 
 // Undoes what a request of the same client has done so far, and answers both.

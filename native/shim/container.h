@@ -72,20 +72,16 @@ class Container {
   // container.cc
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
-<<<<<<< HEAD
-=======
-  void Adopt(const std::shared_ptr<Process>& process);
-  void AdoptWithoutPidfd(const std::shared_ptr<Process>& process);
-  void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
->>>>>>> f109f69457926413644886429ff91335d8246a06
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
+  void RecordExit(const std::shared_ptr<Process>& process);
   void LeaveIfIdle();
   bool InitRuns() const;
   std::shared_ptr<Process> Find(const std::string& id) const;
   Status WriteIdentity(const Process& process);
   void Remove(const Asker& asker, const std::string& id);
   void Resize(const Asker& asker, const JsonValue& request);
+  void Follow(const Asker& asker, const JsonValue& request, std::vector<UniqueFd> fds);
   void CloseStdin(const Asker& asker, const std::string& id);
   void Cancel(const Asker& asker, int64_t target);
   Status EnsureTarget();
@@ -120,6 +116,7 @@ class Container {
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
   void ExecFork(const std::shared_ptr<ExecOperation>& exec);
+  Status ExecDirectory(const std::shared_ptr<ExecOperation>& exec);
   Status ExecRecord(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
   void ExecStarted(const std::shared_ptr<ExecOperation>& exec);
@@ -156,6 +153,7 @@ class Container {
   std::map<pid_t, int> orphans_;  // ended children that nobody knew yet, while a start is under way
   std::unique_ptr<Target> target_;
   uint64_t oom_kills_ = 0;
+  int unrecorded_ = 0;  // exits that could not be written yet
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
   ExecRecords records_;

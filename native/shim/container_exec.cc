@@ -18,6 +18,21 @@
 namespace lc::shim {
 namespace {
 
+// Of proc(5)'s flags, field 9: PF_EXITING and PF_FORKNOEXEC.
+constexpr uint64_t kExiting = 0x4;
+constexpr uint64_t kForkNoExec = 0x40;
+
+// Zombie or not; false for one that is gone.
+bool HasFlag(pid_t pid, uint64_t flag) {
+  auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
+  if (!text) return false;
+  size_t at = text->rfind(')');
+  for (int field = 2; field < 9 && at != std::string::npos; ++field) at = text->find(' ', at + 1);
+  if (at == std::string::npos) return false;
+  auto flags = ParseU64(std::string_view(*text).substr(at + 1, text->find(' ', at + 1) - at - 1));
+  return flags && (*flags & flag) != 0;
+}
+
 Error ContainerExited() {
   return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
 }
@@ -28,16 +43,8 @@ Error ProcessExists() {
 
 }  // namespace
 
-// PF_FORKNOEXEC of proc(5)'s flags, field 9.
 bool NeverExecuted(pid_t pid) {
-  constexpr uint64_t kForkNoExec = 0x40;
-  auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
-  if (!text) return false;
-  size_t at = text->rfind(')');
-  for (int field = 2; field < 9 && at != std::string::npos; ++field) at = text->find(' ', at + 1);
-  if (at == std::string::npos) return false;
-  auto flags = ParseU64(std::string_view(*text).substr(at + 1, text->find(' ', at + 1) - at - 1));
-  return flags && (*flags & kForkNoExec) != 0;
+  return HasFlag(pid, kForkNoExec);
 }
 
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,
@@ -94,12 +101,16 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     }
     ExecUndo(exec, std::move(error));
   });
+  if (exec->process->stdio->keeps()) {
+    auto made = ExecDirectory(exec);
+    if (!made) return ExecUndo(exec, made.error());
+  }
   ExecOpenStdio(exec);
 }
 
 void Container::ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec) {
   exec->retry = 0;
-  auto opened = exec->process->stdio->Open(exec->plan.terminal);
+  auto opened = exec->process->stdio->Open(exec->plan.terminal, exec->directory);
   if (!opened) return ExecUndo(exec, opened.error());
   if (*opened) return ExecFork(exec);
   exec->retry = loop_.After(kFifoRetryMs, [this, exec] { ExecOpenStdio(exec); });
@@ -113,8 +124,10 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
     started = nsexec::Start(exec->plan);
   if (!started) {
-    // A pid namespace whose init is gone takes no more processes: pid_namespaces(7).
-    if (started.error().err == ENOMEM || started.error().err == EINVAL)
+    // A pid namespace whose init is gone, or going, takes no more processes: pid_namespaces(7).
+    auto init = Find("init");
+    bool gone = !IsAlive(init->pid, init->start) || HasFlag(init->pid, kExiting);
+    if (gone && (started.error().err == ENOMEM || started.error().err == EINVAL))
       return ExecUndo(exec, ContainerExited());
     return ExecUndo(exec, started.error());
   }
@@ -133,14 +146,25 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   (void)nsexec::Release(exec->channel.get());
 }
 
+Status Container::ExecDirectory(const std::shared_ptr<ExecOperation>& exec) {
+  auto taken = records_.Take();
+  if (!taken) return taken.error();
+  exec->directory = std::move(*taken);
+  return Ok();
+}
+
 Status Container::ExecRecord(const std::shared_ptr<ExecOperation>& exec) {
   const Process& process = *exec->process;
-  auto written = records_.Write(process.id, exec->body, process.pid, process.start);
+  if (exec->directory.empty()) {
+    auto made = ExecDirectory(exec);
+    if (!made) return made;
+  }
+  auto written = ExecRecords::Write(exec->directory, process.id, exec->body, process.pid, process.start);
   if (!written) {
     int err = written.error().err;
     return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : written.error();
   }
-  exec->recorded = true;
+  exec->directory = process.id;
   return Ok();
 }
 
@@ -183,7 +207,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   }
   if (exec->timer != 0) loop_.Cancel(exec->timer);
   process.started = true;
-  process.stdio->Begin(std::move(exec->terminal));
+  process.stdio->Begin(std::move(exec->terminal), process.id);
   clients_.Send(exec->asker.client, Message()
                                         .Add("seq", exec->asker.seq)
                                         .Begin("result")
@@ -212,7 +236,7 @@ void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
-  if (exec->recorded) (void)RemoveTreeAt(AT_FDCWD, exec->process->id);
+  if (!exec->directory.empty()) (void)RemoveTreeAt(AT_FDCWD, exec->directory);
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);

@@ -109,7 +109,7 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
 
 void Container::StartOpenStdio() {
   start_->retry = 0;
-  auto opened = start_->stdio->Open(start_->terminal);
+  auto opened = start_->stdio->Open(start_->terminal, "init");
   if (!opened) return StartUndo(opened.error());
   if (!*opened) {
     start_->retry = loop_.After(kFifoRetryMs, [this] { StartOpenStdio(); });
@@ -217,7 +217,7 @@ void Container::StartCreated(int status) {
     }
     if (!start_->console) return StartUndo(Error::Coded("ERR_RUNTIME", "the runtime sent no terminal"));
   }
-  init->stdio->Begin(std::move(start_->console));
+  init->stdio->Begin(std::move(start_->console), "init");
   clients_.Broadcast(Message()
                          .Add("event", "created")
                          .Add("pid", static_cast<int64_t>(init->pid))

@@ -121,6 +121,7 @@ void Container::LoadProcess(const std::string& id, bool earlier_boot) {
   }
   processes_[id] = process;
   if (process->exit) return;
+  process->stdio = ProcessStdio::TakeOver(loop_, id);
   if (earlier_boot) {
     ProcessEnded(process, ExitRecord::Unknown());
   } else {
@@ -185,7 +186,10 @@ void Container::WatchOwner() {
 // Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
 void Container::Adopt(const std::shared_ptr<Process>& process) {
   auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd && pidfd.error().err == ESRCH) return ProcessEnded(process, ExitRecord::Unknown());
+  if (!pidfd && !IsAlive(process->pid, process->start)) {
+    ProcessEnded(process, ExitRecord::Unknown());
+    return LeaveIfIdle();
+  }
   if (pidfd) {
     process->adopted = std::move(*pidfd);
     auto watched = loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
@@ -195,7 +199,7 @@ void Container::Adopt(const std::shared_ptr<Process>& process) {
     if (watched) return;
     process->adopted.Reset();
   }
-  // Out of descriptors or memory: it runs, and that is what is said of it.
+  // Out of descriptors or memory, or Linux is older than 5.3: no event will tell of its end.
   loop_.After(kAdoptRetryMs, [this, process] {
     if (Find(process->id) == process && !process->exit) Adopt(process);
   });

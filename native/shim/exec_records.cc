@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "core/files.h"
@@ -10,42 +11,48 @@
 namespace lc::shim {
 namespace {
 
-// One is enough, since the shim writes one record at a time. In init's directory, where it is taken for no
-// process.
-constexpr const char* kNext = "init/next";
+// In init's directory, where they are taken for no processes.
+constexpr const char* kParent = "init/execs";
 constexpr const char* kFiles[] = {"/process.json", "/pid", "/starttime"};
 
 }  // namespace
 
 void ExecRecords::RemoveLeft() {
-  (void)RemoveTreeAt(AT_FDCWD, kNext);
+  (void)RemoveTreeAt(AT_FDCWD, kParent);
 }
 
-Status ExecRecords::Make() {
-  if (prepared_) return Ok();
-  RemoveLeft();
-  if (mkdir(kNext, 0711) != 0) return Error::Sys("mkdir", kNext);
-  for (const char* file : kFiles) {
-    auto made = WriteNew(std::string(kNext) + file, {});
-    if (!made) return made;
+Result<std::string> ExecRecords::Make() {
+  std::string directory = std::string(kParent) + "/" + std::to_string(++serial_);
+  if (mkdir(directory.c_str(), 0711) != 0) {
+    if (errno != ENOENT || mkdir(kParent, 0711) != 0 || mkdir(directory.c_str(), 0711) != 0)
+      return Error::Sys("mkdir", directory);
   }
-  prepared_ = true;
-  return Ok();
+  for (const char* file : kFiles) {
+    auto made = WriteNew(directory + file, {});
+    if (made) continue;
+    (void)RemoveTreeAt(AT_FDCWD, directory);
+    return made.error();
+  }
+  return directory;
 }
 
 void ExecRecords::Prepare() {
-  if (!Make()) RemoveLeft();
+  if (!prepared_.empty()) return;
+  auto made = Make();
+  if (made) prepared_ = std::move(*made);
 }
 
-Status ExecRecords::Write(const std::string& process, std::string_view json, pid_t pid, uint64_t start) {
-  auto status = Make();
-  prepared_ = false;
-  const std::string texts[] = {std::string(json), std::to_string(pid), std::to_string(start)};
-  for (int i = 0; i < 3 && status; ++i)
-    status = WriteOnceAt(AT_FDCWD, std::string(kNext) + kFiles[i], texts[i]);
-  if (status) status = RenameNew(kNext, process);
-  if (!status) RemoveLeft();
-  return status;
+Result<std::string> ExecRecords::Take() {
+  if (prepared_.empty()) return Make();
+  return std::exchange(prepared_, {});
+}
+
+Status ExecRecords::Write(const std::string& directory, const std::string& process, std::string_view json,
+                          pid_t pid, uint64_t start) {
+  auto status = WriteOnceAt(AT_FDCWD, directory + kFiles[0], json);
+  if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[1], std::to_string(pid));
+  if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[2], std::to_string(start));
+  return status ? RenameNew(directory, process) : status;
 }
 
 }  // namespace lc::shim

@@ -13,19 +13,25 @@ namespace lc::shim {
 
 class ExecRecords {
  public:
-  // Makes the files of the next record now, while nobody waits. What fails here is told by Write().
+  // Makes the directory and files of the next record now, while nobody waits. What fails is told by Take().
   void Prepare();
 
-  // EEXIST, ENOTEMPTY or ENOTDIR when something has the name; then, as after any error, nothing is there.
-  Status Write(const std::string& process, std::string_view json, pid_t pid, uint64_t start);
+  // A directory, with the record's files, that is nobody's yet: the caller's to fill, write and remove.
+  Result<std::string> Take();
 
-  // What an earlier shim had prepared.
+  // Fills the files and gives the directory its process's name. EEXIST, ENOTEMPTY or ENOTDIR when something
+  // has that.
+  static Status Write(const std::string& directory, const std::string& process, std::string_view json,
+                      pid_t pid, uint64_t start);
+
+  // What an earlier shim had taken or prepared.
   static void RemoveLeft();
 
  private:
-  Status Make();
+  Result<std::string> Make();
 
-  bool prepared_ = false;
+  std::string prepared_;
+  uint64_t serial_ = 0;
 };
 
 }  // namespace lc::shim

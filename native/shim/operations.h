@@ -48,7 +48,7 @@ struct Container::ExecOperation {
   std::shared_ptr<Process> process;
   nsexec::Plan plan;
   std::string body;
-  bool recorded = false;
+  std::string directory;  // of its record, once there is one
   UniqueFd channel;
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;

@@ -13,6 +13,8 @@
 namespace lc::shim {
 namespace {
 
+constexpr const char* kNames[3] = {"stdin", "stdout", "stderr"};
+
 bool IsFifo(const std::string& path) {
   struct stat st {};
   return stat(path.c_str(), &st) == 0 && S_ISFIFO(st.st_mode);
@@ -51,6 +53,11 @@ Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<Uni
       spec.kind = StdioSpec::Kind::kPath;
       spec.path = StringMember(item, "path").value_or("");
       if (spec.path.empty() || spec.path[0] != '/') return invalid;
+    } else if (kind == "keep") {
+      auto bytes = UintMember(item, "bytes").value_or(0);
+      if (out.empty() || bytes == 0 || bytes > KeptBytes::kMaxCapacity) return invalid;
+      spec.kind = StdioSpec::Kind::kKeep;
+      spec.keep_bytes = bytes;
     } else if (kind != "null") {
       return invalid;
     }
@@ -124,7 +131,14 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
   return true;
 }
 
-Result<bool> ProcessStdio::Open(bool terminal) {
+bool ProcessStdio::keeps() const {
+  for (const StdioSpec& spec : specs_) {
+    if (spec.kind == StdioSpec::Kind::kKeep) return true;
+  }
+  return false;
+}
+
+Result<bool> ProcessStdio::Open(bool terminal, const std::string& directory) {
   if (child(0) < 0) {
     auto status = OpenInput(&specs_[0], terminal);
     if (!status) return status.error();
@@ -136,6 +150,12 @@ Result<bool> ProcessStdio::Open(bool terminal) {
       specs_[2].fd.Reset();
       continue;
     }
+    if (specs_[stream].kind == StdioSpec::Kind::kKeep) {
+      auto keeper = Keeper::Create(loop_, directory + "/" + kNames[stream], specs_[stream].keep_bytes);
+      if (!keeper) return keeper.error();
+      keepers_[stream] = std::move(*keeper);
+      continue;
+    }
     auto done = OpenOutput(&specs_[stream], stream, terminal);
     if (!done || !*done) return done;
   }
@@ -144,9 +164,48 @@ Result<bool> ProcessStdio::Open(bool terminal) {
 
 void ProcessStdio::CloseChildSide() {
   for (UniqueFd& fd : child_) fd.Reset();
+  for (auto& keeper : keepers_) {
+    if (keeper) keeper->CloseChildSide();
+  }
 }
 
-void ProcessStdio::Begin(UniqueFd terminal) {
+void ProcessStdio::BeginKeepers(const std::string& directory) {
+  for (int stream = 1; stream <= 2; ++stream) {
+    if (!keepers_[stream]) continue;
+    // What is kept stays on disk; its descriptors and memory are needed no longer than somebody writes or
+    // reads.
+    keepers_[stream]->Begin(directory + "/" + kNames[stream], [this, stream] {
+      if (!keepers_[stream]) return;
+      kept_[stream] = keepers_[stream]->end();
+      loop_.Defer([keeper = std::shared_ptr<Keeper>(std::move(keepers_[stream]))] {});
+    });
+  }
+}
+
+std::unique_ptr<ProcessStdio> ProcessStdio::TakeOver(EventLoop& loop, const std::string& directory) {
+  auto stdio = std::make_unique<ProcessStdio>(loop, -1, std::vector<StdioSpec>());
+  for (int stream = 1; stream <= 2; ++stream) {
+    auto keeper = Keeper::Reopen(loop, directory + "/" + kNames[stream]);
+    if (keeper) stdio->keepers_[stream] = std::move(*keeper);
+  }
+  stdio->BeginKeepers(directory);
+  return stdio;
+}
+
+Result<Following> ProcessStdio::Follow(int stream, uint64_t at, UniqueFd to, const std::string& directory) {
+  if (!keepers_[stream]) {
+    auto keeper = Keeper::Reopen(loop_, directory + "/" + kNames[stream]);
+    // Nothing was kept: the stream is at its end.
+    if (!keeper && keeper.error().err == ENOENT) return Following{at, true};
+    if (!keeper) return keeper.error();
+    keepers_[stream] = std::move(*keeper);
+    BeginKeepers(directory);
+  }
+  return keepers_[stream]->Follow(at, std::move(to));
+}
+
+void ProcessStdio::Begin(UniqueFd terminal, const std::string& directory) {
+  BeginKeepers(directory);
   if (!terminal) {
     CloseChildSide();
     if (!input_source_) return;
@@ -204,13 +263,19 @@ void ProcessStdio::CloseStdin() {
   if (in_) in_->Finish();
 }
 
-uint64_t ProcessStdio::ProcessExited() {
+ProcessStdio::Written ProcessStdio::ProcessExited() {
   // It may be at its end, and so be gone, before this or by it.
   if (out_) out_->TakeAll();
-  uint64_t taken = out_ ? out_->taken() : terminal_taken_;
+  Written written;
+  written.terminal = out_ ? out_->taken() : terminal_taken_;
+  for (int stream = 1; stream <= 2; ++stream) {
+    written.kept[stream] = keepers_[stream] ? keepers_[stream]->TakeAll() : kept_[stream];
+  }
+  // Some of it may still be on its way from the terminal.
+  if (written.terminal > 0 && written.kept[1] > 0) written.kept[1] = written.terminal;
   if (in_ && !terminal_) in_.reset();
   for (UniqueFd& fd : hold_) fd.Reset();
-  return taken;
+  return written;
 }
 
 }  // namespace lc::shim

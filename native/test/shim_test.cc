@@ -192,12 +192,12 @@ TEST_CASE("a FIFO of output waits for its reader") {
   UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
   REQUIRE(static_cast<bool>(null_device));
   lc::shim::ProcessStdio stdio(loop, null_device.get(), std::move(specs));
-  auto opened = stdio.Open(false);
+  auto opened = stdio.Open(false, ".");
   REQUIRE(opened.ok());
   CHECK_FALSE(*opened);
   CHECK(stdio.waiting_for() == fifo);
   UniqueFd reader(open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  opened = stdio.Open(false);
+  opened = stdio.Open(false, ".");
   REQUIRE(opened.ok());
   CHECK(*opened);
   reader.Reset();

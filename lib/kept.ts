@@ -1,0 +1,86 @@
+// The stream of a process whose output its shim keeps: what is kept first, then live, across the ends of shims.
+import { Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { ContainerError, type NativeFailure, toContainerError } from './errors.js'
+import type { NativeBinding } from './native.js'
+
+/** What a program has of a stream once it follows it. */
+export interface Following {
+  /** The position of the first byte that will come; positions count from the stream's first byte. */
+  from: number
+  /** There is nothing after it, nor will there be. */
+  ended: boolean
+}
+
+/** Asks the shim to write all from position `at` on to the pipe `fd`, of which it gets a copy. */
+export type Follow = (at: number, fd: number) => Promise<Following>
+
+/** Asks for nothing until it is read. */
+export class KeptStream extends Readable {
+  readonly #native: NativeBinding
+  readonly #follow: Follow
+  #pipe: Socket | null = null
+  #attaching = false
+  #at = 0
+
+  constructor(native: NativeBinding, follow: Follow) {
+    super()
+    this.#native = native
+    this.#follow = follow
+  }
+
+  override _read(): void {
+    if (this.#pipe) this.#pipe.resume()
+    else if (!this.#attaching) void this.#attach()
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#pipe?.destroy()
+    callback(error)
+  }
+
+  /** A reader that flows has all up to position `total` when this resolves; any other has it still before it. */
+  async delivered(total: number): Promise<void> {
+    while (this.readableFlowing === true && !this.destroyed && !this.readableEnded && this.#at < total) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+  }
+
+  async #attach(): Promise<void> {
+    this.#attaching = true
+    let ends: [number, number] | null = null
+    try {
+      ends = this.#native.pipe()
+      const { from, ended } = await this.#follow(this.#at, ends[1])
+      if (ended || this.destroyed) {
+        this.#native.closeFd(ends[0])
+        this.push(null)
+        return
+      }
+      this.#at = from
+      this.#copy(new Socket({ fd: ends[0], readable: true, writable: false }))
+    } catch (error) {
+      if (ends) this.#native.closeFd(ends[0])
+      // A container that is deleted has no more to say; a handle that was closed has destroyed this.
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.push(null)
+      else this.destroy(error instanceof ContainerError ? error : toContainerError(error as NativeFailure))
+    } finally {
+      if (ends) this.#native.closeFd(ends[1])
+      this.#attaching = false
+    }
+  }
+
+  #copy(pipe: Socket): void {
+    this.#pipe = pipe
+    pipe.on('data', (chunk: Buffer) => {
+      this.#at += chunk.length
+      if (!this.push(chunk)) pipe.pause()
+    })
+    pipe.on('error', () => undefined)
+    // At the stream's end, or because the shim ended: the one that serves now knows.
+    pipe.on('close', () => {
+      this.#pipe = null
+      if (!this.destroyed) void this.#attach()
+    })
+  }
+}

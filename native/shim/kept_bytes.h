@@ -1,0 +1,53 @@
+// The last bytes of a stream, in a file that is mapped: they are there after this process was killed, at
+// whatever instruction, and none is there twice.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace lc::shim {
+
+class KeptBytes {
+ public:
+  static constexpr size_t kMaxCapacity = 16U << 20U;
+
+  // A new file of `capacity` bytes and a header. The room is taken now: a disk that is full is an error here
+  // rather than a signal later.
+  static Result<KeptBytes> Create(const std::string& path, size_t capacity);
+  // One that an earlier shim kept. ERR_STATE_CORRUPT where it is no such file.
+  static Result<KeptBytes> Open(const std::string& path);
+
+  KeptBytes(KeptBytes&& other) noexcept;
+  KeptBytes& operator=(KeptBytes&& other) = delete;
+  ~KeptBytes();
+
+  // Positions count from the stream's first byte.
+  uint64_t begin() const;
+  uint64_t end() const;
+  size_t capacity() const;
+
+  // What a pipe, of which nobody else reads, holds now: one read(2) of `room` bytes at most. 0 where it holds
+  // nothing.
+  Result<size_t> TakeFrom(int pipe, size_t room);
+
+  // Bytes from `at` on, begin() or later: as many as lie in one piece.
+  std::string_view From(uint64_t at) const;
+
+ private:
+  struct Header;
+
+  KeptBytes(void* memory, size_t size) : memory_(memory), size_(size) {}
+  Header* header() const { return static_cast<Header*>(memory_); }
+  char* data() const;
+  void FinishTake();
+  bool IsUntouched(uint64_t at, uint64_t count) const;
+
+  void* memory_;
+  size_t size_;
+};
+
+}  // namespace lc::shim
