@@ -70,7 +70,7 @@ export class Program {
 }
 
 /** Runs to its end; the values it said. Fails unless it exits with 0. */
- 
+
 export async function runProgram(
   code: string,
   args: unknown,
