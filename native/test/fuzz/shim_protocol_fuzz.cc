@@ -22,6 +22,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -129,14 +131,21 @@ size_t CountDescriptors() {
   return count;
 }
 
-// Execs that were under way, and what else the shim has started.
-void EndChildren(pid_t but) {
+std::set<pid_t> Children() {
+  std::set<pid_t> out;
   auto text = lc::ReadFile("/proc/self/task/" + std::to_string(getpid()) + "/children", 65536);
   const char* at = text.ok() ? text->c_str() : "";
   for (char* end = nullptr;; at = end) {
     auto pid = static_cast<pid_t>(strtol(at, &end, 10));
-    if (end == at) return;
-    if (pid == but) continue;
+    if (end == at) return out;
+    out.insert(pid);
+  }
+}
+
+// Execs that were under way, and what else the shim has started; libFuzzer has a child of its own at times.
+void EndChildren(const std::set<pid_t>& but) {
+  for (pid_t pid : Children()) {
+    if (but.contains(pid)) continue;
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
   }
@@ -256,18 +265,18 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   static int own = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  static const Init first = RunningInit();
-  (void)first;
   static bool warm = false;
   if (!warm) {
     warm = true;
     const uint8_t nothing[] = {3, 64 | 32, 0, 0};
     Play(nothing, sizeof(nothing));  // opens what stays open
   }
+  (void)RunningInit();
+  std::set<pid_t> children = Children();
   size_t before = CountDescriptors();
   Play(data, size);
   Must(fchdir(own) == 0, "fchdir");
-  EndChildren(RunningInit().pid);
+  EndChildren(children);
   if (CountDescriptors() != before) abort();
   return 0;
 }
