@@ -15,17 +15,6 @@
 #include "shim/operations.h"
 
 namespace lc::shim {
-<<<<<<< HEAD
-=======
-namespace {
-
-constexpr int64_t kReapPollMs = 20;
-constexpr int64_t kReapWaitMs = 10000;
-constexpr int64_t kAlivePollMs = 100;
-
-}  // namespace
-
->>>>>>> f109f69457926413644886429ff91335d8246a06
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
     : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
 
@@ -68,69 +57,6 @@ std::string Container::Hello() const {
   return message.EndArray().Done();
 }
 
-<<<<<<< HEAD
-=======
-void Container::LoadProcesses() {
-  DIR* scan = opendir(".");
-  if (scan == nullptr) return;
-  while (dirent* entry = readdir(scan)) {
-    std::string id = entry->d_name;
-    if (id.starts_with(kAsidePrefix)) {
-      (void)RemoveTreeAt(AT_FDCWD, id);  // of an exec that an earlier shim did not come to release
-      continue;
-    }
-    auto pid_text = ReadFile(id + "/pid", 64);
-    if (!pid_text) continue;
-    auto pid = ParseU64(TrimEnd(*pid_text));
-    auto start_text = ReadFile(id + "/starttime", 64);
-    auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
-    auto process = std::make_shared<Process>();
-    process->id = id;
-    process->pid = pid ? static_cast<pid_t>(*pid) : 0;
-    process->start = start.value_or(0);
-    process->started = true;
-    process->exit = ReadExit(id);
-    processes_[id] = process;
-    if (!process->exit) Adopt(process);
-  }
-  closedir(scan);
-}
-
-// Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
-void Container::Adopt(const std::shared_ptr<Process>& process) {
-  auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd) return AdoptWithoutPidfd(process);
-  process->adopted = std::move(*pidfd);
-  (void)loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
-    loop_.Unwatch(process->adopted.get());
-    AdoptedEnded(process, kReapWaitMs);
-  });
-}
-
-// It has ended, or Linux is older than 5.3 and no event will tell of it.
-void Container::AdoptWithoutPidfd(const std::shared_ptr<Process>& process) {
-  if (IsAlive(process->pid, process->start)) {
-    loop_.After(kAlivePollMs, [this, process] { AdoptWithoutPidfd(process); });
-    return;
-  }
-  ProcessEnded(process, ExitRecord::Unknown());
-  LeaveIfIdle();
-}
-
-void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms) {
-  auto exit = ExitStatusOf(process->adopted.get());
-  if (!exit.status && exit.later && patience_ms > 0) {
-    // The system's init reaps when it comes to it, a second or two on some; no event tells.
-    loop_.After(kReapPollMs,
-                [this, process, patience_ms] { AdoptedEnded(process, patience_ms - kReapPollMs); });
-    return;
-  }
-  process->adopted.Reset();
-  ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
-  LeaveIfIdle();
-}
-
->>>>>>> f109f69457926413644886429ff91335d8246a06
 Status Container::WriteIdentity(const Process& process) {
   auto pid = WriteWholeAt(AT_FDCWD, process.id + "/pid", std::to_string(process.pid));
   if (!pid) return pid;

@@ -72,12 +72,6 @@ class Container {
   // container.cc
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
-<<<<<<< HEAD
-=======
-  void Adopt(const std::shared_ptr<Process>& process);
-  void AdoptWithoutPidfd(const std::shared_ptr<Process>& process);
-  void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
->>>>>>> f109f69457926413644886429ff91335d8246a06
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
   void LeaveIfIdle();

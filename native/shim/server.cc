@@ -49,13 +49,7 @@ Status Server::Listen() {
   int bound = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   umask(before);
   if (bound != 0) return Error::Sys("bind", kSocket);
-<<<<<<< HEAD
-  if (listen(fd.get(), 64) != 0) return Error::Sys("listen", kSocket);
-=======
   if (listen(fd.get(), kMaxClients) != 0) return Error::Sys("listen", kSocket);
-  auto watched = loop_.Watch(fd.get(), EPOLLIN, [this](uint32_t) { Accept(); });
-  if (!watched) return watched;
->>>>>>> f109f69457926413644886429ff91335d8246a06
   listener_ = std::move(fd);
   spare_.Reset(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
   return Ok();
