@@ -105,7 +105,8 @@
       "native/test/fuzz/cgroup_stats_fuzz.cc",
       "native/test/fuzz/frame_socket_fuzz.cc",
       "native/test/fuzz/oci_process_fuzz.cc",
-      "native/test/fuzz/runtime_record_fuzz.cc"
+      "native/test/fuzz/runtime_record_fuzz.cc",
+      "native/test/fuzz/shim_protocol_fuzz.cc"
     ],
     "cflags": [
       "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Os",

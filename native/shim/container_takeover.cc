@@ -186,10 +186,9 @@ void Container::WatchOwner() {
 // Not this shim's child: its end is learned by pidfd, and its status where the kernel still tells it.
 void Container::Adopt(const std::shared_ptr<Process>& process) {
   auto pidfd = OpenPidfd(process->pid, process->start);
-  if (!pidfd && !IsAlive(process->pid, process->start)) {
-    ProcessEnded(process, ExitRecord::Unknown());
-    return LeaveIfIdle();
-  }
+  bool gone = !pidfd && (pidfd.error().err == ESRCH ||
+                         (pidfd.error().err == ENOSYS && !IsAlive(process->pid, process->start)));
+  if (gone) return ProcessEnded(process, ExitRecord::Unknown());
   if (pidfd) {
     process->adopted = std::move(*pidfd);
     auto watched = loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
@@ -199,9 +198,10 @@ void Container::Adopt(const std::shared_ptr<Process>& process) {
     if (watched) return;
     process->adopted.Reset();
   }
-  // Out of descriptors or memory, or Linux is older than 5.3: no event will tell of its end.
+  // Out of descriptors or memory, or Linux before 5.3: it runs, and that is what is said of it.
   loop_.After(kAdoptRetryMs, [this, process] {
     if (Find(process->id) == process && !process->exit) Adopt(process);
+    if (process->exit) LeaveIfIdle();
   });
 }
 
