@@ -39,6 +39,7 @@
     ],
     "nsexec_sources": [
       "native/nsexec/child.cc",
+      "native/nsexec/child_memory.cc",
       "native/nsexec/confine.cc",
       "native/nsexec/parent.cc"
     ],

@@ -43,20 +43,28 @@ Result<ProcStat> ParseProcStat(std::string_view text) {
   return garbled;
 }
 
-Result<ProcStat> ReadProcStat(pid_t pid) {
+// The line is some 350 bytes, 22 fields of it count. -1 and errno.
+static ssize_t ReadStatLine(pid_t pid, char* text, size_t size) {
   char path[32];
   snprintf(path, sizeof(path), "/proc/%d/stat", pid);
   UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd) return Error::Sys("open", path);
-  char text[1024];  // the line is some 350 bytes, 22 fields of it count
-  ssize_t n = read(fd.get(), text, sizeof(text));
-  if (n < 0) return Error::Sys("read", path);
+  return fd ? read(fd.get(), text, size) : -1;
+}
+
+Result<ProcStat> ReadProcStat(pid_t pid) {
+  char text[1024];
+  ssize_t n = ReadStatLine(pid, text, sizeof(text));
+  if (n < 0) return Error::Sys("open", "/proc/" + std::to_string(pid) + "/stat");
   return ParseProcStat(std::string_view(text, static_cast<size_t>(n)));
 }
 
+// Also between fork and execve, so without a word to the heap.
 bool IsAlive(pid_t pid, uint64_t start) {
   if (pid <= 0) return false;
-  auto stat = ReadProcStat(pid);
+  char text[1024];
+  ssize_t n = ReadStatLine(pid, text, sizeof(text));
+  if (n < 0) return false;
+  auto stat = ParseProcStat(std::string_view(text, static_cast<size_t>(n)));
   return stat.ok() && stat->alive() && stat->start == start;
 }
 

@@ -33,6 +33,7 @@ namespace {
 // the rest.
 constexpr int kChannel = 3;
 constexpr size_t kMaxPasswdBytes = 16U << 20U;
+constexpr size_t kMaxHomeBytes = sizeof("HOME=") + 4096;
 
 enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
 
@@ -58,7 +59,7 @@ void UnblockSignals() {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
 }
 
-void JoinCgroups(const Plan& plan, int channel) {
+void JoinCgroups(const ChildPlan& plan, int channel) {
   if (Without("cgroups")) return;
   for (int fd : plan.cgroup_procs) {
     ssize_t n = -1;
@@ -86,7 +87,7 @@ void ForgetAffinity() {
   (void)sched_setaffinity(0, sizeof(all), &all);
 }
 
-void JoinRdt(const Plan& plan, int channel) {
+void JoinRdt(const ChildPlan& plan, int channel) {
   if (plan.rdt_tasks < 0) return;
   Check(channel, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
 }
@@ -105,7 +106,7 @@ void SetOomScore(int score, int channel) {
   close(fd);
 }
 
-void JoinNamespaces(const Plan& plan, int channel) {
+void JoinNamespaces(const ChildPlan& plan, int channel) {
   int wanted = plan.namespaces & ~CLONE_NEWPID;  // the parent's fork took care of the pid namespace
   if (wanted == 0) return;
   // One call: the kernel sorts out that the user namespace owns the others.
@@ -138,7 +139,7 @@ void JoinNamespaces(const Plan& plan, int channel) {
 
 // A container without a mount namespace sees but its root directory of the host's files, by chroot(2); so
 // does what is run in it.
-void EnterRoot(const Plan& plan, int channel) {
+void EnterRoot(const ChildPlan& plan, int channel) {
   if (plan.root_fd < 0) return;
   Check(channel, fchdir(plan.root_fd) == 0, "fchdir");
   Check(channel, chroot(".") == 0, "chroot");
@@ -162,7 +163,7 @@ void SendTerminal(int channel, int master) {
   Check(channel, sendmsg(channel, &message, MSG_NOSIGNAL) >= 0, "sendmsg");
 }
 
-void OpenTerminal(const Plan& plan, int channel) {
+void OpenTerminal(const ChildPlan& plan, int channel) {
   int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
   Check(channel, master >= 0, "open /dev/ptmx");
   // The container may have put anything at that path: only the kernel's own multiplexer (5:2) will do, and
@@ -189,7 +190,7 @@ void OpenTerminal(const Plan& plan, int channel) {
 }
 
 // Moves what stays above the standard numbers first, so that no dup2 runs over a source.
-int PlaceDescriptors(const Plan& plan, int channel) {
+int PlaceDescriptors(const ChildPlan& plan, int channel) {
   int sources[3];
   for (int i = 0; i < 3; ++i) {
     sources[i] = -1;
@@ -208,14 +209,14 @@ int PlaceDescriptors(const Plan& plan, int channel) {
   return channel;
 }
 
-void CloseAbove(const ChildMemory& memory, int channel) {
+void CloseAbove(const ChildPlan& plan, int channel) {
   if (Without("descriptors")) return;
   if (syscall(SYS_close_range, channel + 1, ~0U, 0) == 0) return;
   // Before Linux 5.9. The limit of now says nothing of what was opened before it was lowered.
-  for (int fd = channel + 1; fd <= memory.last_fd; ++fd) close(fd);
+  for (int fd = channel + 1; fd <= plan.last_fd; ++fd) close(fd);
 }
 
-void OwnStdio(const Plan& plan, int channel) {
+void OwnStdio(const ChildPlan& plan, int channel) {
   struct stat null_device {};
   bool null_known = stat("/dev/null", &null_device) == 0;
   for (int fd = 0; fd < 3; ++fd) {
@@ -296,7 +297,7 @@ void FindHome(uid_t uid, char* out, size_t size) {
   close(fd);
 }
 
-void SetLimits(const Plan& plan, int channel) {
+void SetLimits(const ChildPlan& plan, int channel) {
   for (const Limit& limit : plan.limits) {
     rlimit64 value{limit.soft, limit.hard};
     Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
@@ -305,7 +306,7 @@ void SetLimits(const Plan& plan, int channel) {
 
 // In a user namespace hard limits can no longer be raised, so this comes before it is joined. Descriptors are
 // still the shim's many: there must be room for a few more, until SetLimits() lowers what is to be lower.
-void RaiseLimits(const Plan& plan, int channel) {
+void RaiseLimits(const ChildPlan& plan, int channel) {
   for (const Limit& limit : plan.limits) {
     rlimit64 value{};
     Check(channel, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
@@ -315,14 +316,14 @@ void RaiseLimits(const Plan& plan, int channel) {
   }
 }
 
-void DropBounding(const Plan& plan, int channel) {
+void DropBounding(const ChildPlan& plan, int channel) {
   uint64_t drop = plan.held_bounding & ~plan.bounding;
   for (unsigned capability = 0; drop != 0; ++capability, drop >>= 1U) {
     if ((drop & 1U) != 0) Check(channel, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
   }
 }
 
-void SetCapabilities(const Plan& plan, int channel) {
+void SetCapabilities(const ChildPlan& plan, int channel) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2];
   uint64_t inheritable = Without("inheritable") ? plan.permitted : plan.inheritable;
@@ -351,9 +352,9 @@ void VerifyDirectory(int channel) {
   if (path[0] != '/' && !Without("directory")) Fail(channel, "getcwd", EXDEV, kOnCwd);
 }
 
-void BecomeUser(const Plan& plan, int channel) {
+void BecomeUser(const ChildPlan& plan, int channel) {
   // First as root, for a directory that only root may enter; on EPERM again as the user.
-  int entered = chdir(plan.cwd.c_str());
+  int entered = chdir(plan.cwd);
   if (entered != 0 && errno != EPERM && errno != EACCES) Fail(channel, "chdir", errno, kOnCwd);
   DropBounding(plan, channel);  // asks for CAP_SETPCAP, so before the user changes
   Check(channel, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
@@ -366,7 +367,7 @@ void BecomeUser(const Plan& plan, int channel) {
   // With the capability at hand these set all three ids; they are the calls that profiles are written for.
   Check(channel, syscall(SYS_setgid, plan.gid) == 0, "setgid");
   Check(channel, syscall(SYS_setuid, plan.uid) == 0, "setuid");
-  if (entered != 0) Check(channel, chdir(plan.cwd.c_str()) == 0, "chdir", kOnCwd);
+  if (entered != 0) Check(channel, chdir(plan.cwd) == 0, "chdir", kOnCwd);
   VerifyDirectory(channel);
   Check(channel, prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
   SetCapabilities(plan, channel);
@@ -374,8 +375,8 @@ void BecomeUser(const Plan& plan, int channel) {
 
 // The last thing between parent and child: nothing of ours stays open but the channel, which execve(2)
 // closes.
-void LetGo(const ChildMemory& memory, int channel) {
-  CloseAbove(memory, channel);
+void LetGo(const ChildPlan& plan, int channel) {
+  CloseAbove(plan, channel);
   UnblockSignals();
   char go = 0;
   ssize_t n = -1;
@@ -386,10 +387,10 @@ void LetGo(const ChildMemory& memory, int channel) {
   if (n != 1) _exit(127);
 }
 
-[[noreturn]] void Execute(ChildMemory* memory, int channel) {
+[[noreturn]] void Execute(const ChildPlan& plan, int channel) {
   int err = ENOENT;
-  for (const std::string& path : memory->candidates) {
-    execve(path.c_str(), memory->argv.data(), memory->envp.data());
+  for (const char* const* path = plan.candidates; *path != nullptr; ++path) {
+    execve(*path, const_cast<char* const*>(plan.argv), plan.envp);
     if (errno == EACCES) err = EACCES;
     if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) Fail(channel, "execve", errno, kOnArgs);
   }
@@ -398,10 +399,11 @@ void LetGo(const ChildMemory& memory, int channel) {
 
 }  // namespace
 
-[[noreturn]] void RunChild(const Plan& plan, ChildMemory* memory, int channel) {
+[[noreturn]] void RunChild(const ChildPlan& plan) {
+  int channel = plan.channel;
   Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
   SetAffinity(plan.affinity_initial, channel);
-  if (!memory->in_cgroup) JoinCgroups(plan, channel);
+  if (!plan.in_cgroup) JoinCgroups(plan, channel);
   if (plan.affinity_final) {
     SetAffinity(plan.affinity_final, channel);
   } else {
@@ -429,12 +431,13 @@ void LetGo(const ChildMemory& memory, int channel) {
     Check(channel, syscall(SYS_setresuid, 0, 0, 0) == 0, "setresuid");
   }
   if (!plan.session_keyring.empty()) {
-    long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.session_keyring.c_str());
+    long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.session_keyring.data());
     Check(channel, ring >= 0 || errno == ENOSYS, "keyctl");
   }
-  if (memory->needs_home) {
-    FindHome(plan.uid, memory->home, sizeof(memory->home));
-    memory->envp[memory->envp.size() - 2] = memory->home;
+  char home[kMaxHomeBytes];
+  if (plan.home != nullptr) {
+    FindHome(plan.uid, home, sizeof(home));
+    *plan.home = home;
   }
   channel = PlaceDescriptors(plan, channel);
   if (plan.terminal) OpenTerminal(plan, channel);
@@ -452,18 +455,18 @@ void LetGo(const ChildMemory& memory, int channel) {
   SetLimits(plan, channel);
   // Without no_new_privs a filter asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped, and
   // what comes after it has to pass through it. With no_new_privs it comes last.
-  bool filter_early = plan.seccomp_program != nullptr && !plan.no_new_privileges;
-  bool filter_late = plan.seccomp_program != nullptr && plan.no_new_privileges;
+  bool filter_early = !plan.seccomp_program.empty() && !plan.no_new_privileges;
+  bool filter_late = !plan.seccomp_program.empty() && plan.no_new_privileges;
   if (filter_early) {
-    LetGo(*memory, channel);
+    LetGo(plan, channel);
     if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
   }
   BecomeUser(plan, channel);
-  if (!filter_early) LetGo(*memory, channel);
+  if (!filter_early) LetGo(plan, channel);
   if (filter_late) {
     if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
   }
-  Execute(memory, channel);
+  Execute(plan, channel);
 }
 
 }  // namespace lc::nsexec

@@ -1,21 +1,34 @@
 // The far side of an exec: runs between fork and execve, by system calls alone.
 #pragma once
 
+#include <cstddef>
+#include <span>
+#include <string_view>
+
 #include "nsexec/plan.h"
 
 namespace lc::nsexec {
 
-// Pointers into the plan and room for what is found out in the container.
-struct ChildMemory {
-  std::vector<char*> argv;
-  std::vector<char*> envp;              // one spare slot before the final null, for HOME
-  std::vector<std::string> candidates;  // paths to try for args[0], in PATH order
-  bool needs_home = false;
-  bool in_cgroup = false;  // born in it
-  int last_fd = 0;         // no descriptor is above it
-  char home[4096 + 8] = {};
+// A plan in one piece of memory, laid out before the fork: the child has hardly any other, and allocates
+// none.
+struct ChildPlan : PlanValues {
+  const char* const* argv = nullptr;  // null at its end, as all three
+  char** envp = nullptr;
+  const char* const* candidates = nullptr;  // paths to try for args[0], in PATH order
+  char** home = nullptr;  // the place in envp for what is found out in the container, or null
+  const char* cwd = nullptr;
+  std::span<const int> cgroup_procs;
+  std::span<const gid_t> groups;
+  std::span<const Limit> limits;
+  std::string_view session_keyring;  // ended by a NUL
+  std::string_view apparmor_exec;
+  std::string_view selinux_label;
+  std::string_view seccomp_program;  // sock_filters; empty: none
+  bool in_cgroup = false;            // born in it
+  int last_fd = 0;                   // no descriptor is above it
+  int channel = -1;
 };
 
-[[noreturn]] void RunChild(const Plan& plan, ChildMemory* memory, int channel);
+[[noreturn]] void RunChild(const ChildPlan& plan);
 
 }  // namespace lc::nsexec

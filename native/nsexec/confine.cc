@@ -17,7 +17,7 @@
 namespace lc::nsexec {
 namespace {
 
-const char* WriteAttribute(const char* path, const std::string& value) {
+const char* WriteAttribute(const char* path, std::string_view value) {
   int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return "open attr";
   struct statfs fs {};
@@ -33,7 +33,7 @@ const char* WriteAttribute(const char* path, const std::string& value) {
 
 }  // namespace
 
-const char* SetLabels(const Plan& plan) {
+const char* SetLabels(const ChildPlan& plan) {
   if (!plan.selinux_label.empty()) {
     // For the session keyring that comes next; execve(2) resets it.
     const char* failed = WriteAttribute("/proc/self/attr/keycreate", plan.selinux_label);
@@ -51,11 +51,11 @@ const char* SetLabels(const Plan& plan) {
   return nullptr;
 }
 
-const char* SetSeccomp(const Plan& plan) {
+const char* SetSeccomp(const ChildPlan& plan) {
   sock_fprog program{};
-  program.len = static_cast<unsigned short>(plan.seccomp_program->size() / sizeof(sock_filter));
+  program.len = static_cast<unsigned short>(plan.seccomp_program.size() / sizeof(sock_filter));
   // The kernel only reads it.
-  program.filter = reinterpret_cast<sock_filter*>(const_cast<char*>(plan.seccomp_program->data()));
+  program.filter = reinterpret_cast<sock_filter*>(const_cast<char*>(plan.seccomp_program.data()));
   if (plan.seccomp_flags == 0) {
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0 ? nullptr : "PR_SET_SECCOMP";
   }

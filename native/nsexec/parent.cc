@@ -1,7 +1,6 @@
 // The near side of an exec: prepares memory, forks into the container's pid namespace, and lets go.
 #include "nsexec/parent.h"
 
-#include <linux/sched.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -11,20 +10,23 @@
 
 #include <csignal>
 #include <cstring>
+#include <span>
 
 #include "nsexec/child.h"
 
 namespace lc::nsexec {
 namespace {
 
+using Texts = std::vector<std::string_view>;
+
 // As Go's environment does for runc: the last of two entries with one name wins, in the place of the first.
-std::vector<std::string> Deduplicate(const std::vector<std::string>& env) {
-  std::vector<std::string> out;
-  out.reserve(env.size() + 1);
-  for (const std::string& entry : env) {
+Texts Deduplicate(const std::vector<std::string>& env) {
+  Texts out;
+  out.reserve(env.size());
+  for (std::string_view entry : env) {
     size_t name_length = entry.find('=') + 1;
     bool replaced = false;
-    for (std::string& earlier : out) {
+    for (std::string_view& earlier : out) {
       if (earlier.compare(0, name_length, entry, 0, name_length) == 0) {
         earlier = entry;
         replaced = true;
@@ -36,53 +38,91 @@ std::vector<std::string> Deduplicate(const std::vector<std::string>& env) {
   return out;
 }
 
-const char* Find(const std::vector<std::string>& env, const char* prefix) {
-  for (const std::string& entry : env) {
-    if (entry.starts_with(prefix)) return entry.c_str() + strlen(prefix);
+std::optional<std::string_view> Find(const Texts& env, std::string_view prefix) {
+  for (std::string_view entry : env) {
+    if (entry.starts_with(prefix)) return entry.substr(prefix.size());
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 // A relative PATH entry would run what lies in the working directory: skipped, as Go's LookPath refuses it.
-std::vector<std::string> Candidates(const std::string& name, const char* path) {
+std::vector<std::string> Candidates(const std::string& name, std::string_view path) {
   if (name.find('/') != std::string::npos) return {name};
   std::vector<std::string> out;
-  std::string_view rest = path == nullptr ? "" : path;
-  while (!rest.empty()) {
-    size_t colon = rest.find(':');
-    std::string_view directory = rest.substr(0, colon);
+  while (!path.empty()) {
+    size_t colon = path.find(':');
+    std::string_view directory = path.substr(0, colon);
     if (!directory.empty() && directory[0] == '/') {
       out.push_back(std::string(directory) + "/" + name);
     }
     if (colon == std::string_view::npos) break;
-    rest.remove_prefix(colon + 1);
+    path.remove_prefix(colon + 1);
   }
   return out;
 }
 
-std::vector<char*> Pointers(std::vector<std::string>* strings, size_t spare) {
-  std::vector<char*> out;
-  out.reserve(strings->size() + spare + 1);
-  for (std::string& text : *strings) out.push_back(text.data());
-  for (size_t i = 0; i <= spare; ++i) out.push_back(nullptr);
+// An array for execve(2): the texts, `spare` places and a null.
+template <typename T>
+char** PutArray(Block* block, const std::vector<T>& texts, size_t spare) {
+  const std::vector<char*> nothing(texts.size() + spare + 1, nullptr);
+  char** array = block->Put(std::span<char* const>(nothing));
+  for (size_t i = 0; i < texts.size(); ++i) {
+    char* text = block->Put(std::string_view(texts[i]));
+    if (array != nullptr) array[i] = text;
+  }
+  return array;
+}
+
+std::string_view PutText(Block* block, std::string_view text) {
+  return {block->Put(text), text.size()};
+}
+
+template <typename T>
+std::span<const T> PutAll(Block* block, const std::vector<T>& values) {
+  return {block->Put(std::span<const T>(values)), values.size()};
+}
+
+struct Prepared {
+  Texts env;
+  std::vector<std::string> candidates;
+  bool needs_home = false;
+};
+
+Prepared Prepare(const Plan& plan) {
+  Prepared out;
+  out.env = Deduplicate(plan.env);
+  out.candidates = Candidates(plan.args[0], Find(out.env, "PATH=").value_or(""));
+  auto home = Find(out.env, "HOME=");
+  out.needs_home = !home || home->empty();
+  if (home && out.needs_home) {
+    // Found out in the container and put in the empty one's place.
+    std::erase_if(out.env, [](std::string_view entry) { return entry.starts_with("HOME="); });
+  }
   return out;
 }
 
-// A fork whose child starts in the given v2 cgroup, which spares the migration. Raw: nothing of libc's
-// fork is needed in a process of one thread.
-pid_t Fork(int cgroup_fd) {
-  if (cgroup_fd >= 0) {
-    clone_args args{};
-    args.flags = CLONE_INTO_CGROUP;
-    args.exit_signal = SIGCHLD;
-    args.cgroup = static_cast<uint64_t>(cgroup_fd);
-    return static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof(args)));
-  }
-#if defined(__x86_64__) || defined(__aarch64__)
-  return static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
-#else
-  return fork();
-#endif
+// The plan itself comes first.
+void LayOut(const Plan& plan, const Prepared& prepared, Block* block) {
+  ChildPlan child;
+  static_cast<PlanValues&>(child) = plan;
+  ChildPlan* place = block->Put(std::span<const ChildPlan>(&child, 1));
+  child.argv = PutArray(block, plan.args, 0);
+  child.envp = PutArray(block, prepared.env, prepared.needs_home ? 1 : 0);
+  if (prepared.needs_home && child.envp != nullptr) child.home = child.envp + prepared.env.size();
+  child.candidates = PutArray(block, prepared.candidates, 0);
+  child.cwd = block->Put(std::string_view(plan.cwd));
+  child.cgroup_procs = PutAll(block, plan.cgroup_procs);
+  child.groups = PutAll(block, plan.groups);
+  child.limits = PutAll(block, plan.limits);
+  child.session_keyring = PutText(block, plan.session_keyring);
+  child.apparmor_exec = PutText(block, plan.apparmor_exec);
+  child.selinux_label = PutText(block, plan.selinux_label);
+  if (plan.seccomp_program != nullptr) child.seccomp_program = PutText(block, *plan.seccomp_program);
+  if (place != nullptr) *place = child;
+}
+
+int Run(void* plan) {
+  RunChild(*static_cast<const ChildPlan*>(plan));
 }
 
 // No descriptor of this process is above it.
@@ -105,38 +145,34 @@ uint64_t HeldBounding(bool user_namespace) {
   return held;
 }
 
-Result<Started> Start(const Plan& plan) {
+Result<Started> Start(const Plan& plan, ChildMemory* memory) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
   UniqueFd near(pair[0]);
   UniqueFd far(pair[1]);
 
-  ChildMemory memory;
-  std::vector<std::string> args = plan.args;
-  std::vector<std::string> env = Deduplicate(plan.env);
-  memory.argv = Pointers(&args, 0);
-  memory.candidates = Candidates(plan.args[0], Find(env, "PATH="));
-  const char* home = Find(env, "HOME=");
-  memory.needs_home = home == nullptr || home[0] == '\0';
-  if (home != nullptr && memory.needs_home) {
-    // Found out in the container and put in the empty one's place.
-    std::erase_if(env, [](const std::string& entry) { return entry.starts_with("HOME="); });
-  }
-  memory.envp = Pointers(&env, 1);
+  Prepared prepared = Prepare(plan);
+  Block measure;
+  LayOut(plan, prepared, &measure);
+  auto reserved = memory->Reserve(measure.used());
+  if (!reserved) return reserved.error();
+  Block block(memory->block());
+  LayOut(plan, prepared, &block);
+  auto* child = reinterpret_cast<ChildPlan*>(memory->block());
+  child->last_fd = LastDescriptor();
+  child->channel = far.get();
+  child->in_cgroup = plan.cgroup_fd >= 0;
 
   bool enter = plan.pid_namespace_fd >= 0;
   if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
-  memory.in_cgroup = plan.cgroup_fd >= 0;
-  memory.last_fd = LastDescriptor();
-  pid_t pid = Fork(plan.cgroup_fd);
+  pid_t pid = memory->Fork(Run, child, plan.cgroup_fd);
   if (pid < 0 && plan.cgroup_fd >= 0 &&
       (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
     // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves
     // itself.
-    memory.in_cgroup = false;
-    pid = Fork(-1);
+    child->in_cgroup = false;
+    pid = memory->Fork(Run, child, -1);
   }
-  if (pid == 0) RunChild(plan, &memory, far.get());
   Error error = Error::Sys("clone");
   if (enter && setns(plan.own_pid_namespace_fd, CLONE_NEWPID) != 0) {
     // The way back to one's own pid namespace is always allowed; without it every later child would be

@@ -7,6 +7,7 @@
 
 #include "core/result.h"
 #include "core/unique_fd.h"
+#include "nsexec/child_memory.h"
 #include "nsexec/plan.h"
 
 namespace lc::nsexec {
@@ -20,11 +21,12 @@ struct Started {
   UniqueFd channel;  // SOCK_SEQPACKET; reports come out of it, Release() goes into it
 };
 
-// Starts the child. It sets itself up and waits, before execve, for Release(): what must be on disk
-// before the program runs is written in between. When the channel is closed instead, the child exits.
-// Signals: the child clears the mask; dispositions must be the default ones already.
-// Call from a single-threaded process only: setns(2) of mount, user and time namespaces asks for that.
-Result<Started> Start(const Plan& plan);
+// Starts the child, out of `memory`, which may be used again at once. It sets itself up and waits, before
+// execve, for Release(): what must be on disk before the program runs is written in between. When the channel
+// is closed instead, the child exits. Signals: the child clears the mask; dispositions must be the default
+// ones already. Call from a single-threaded process only: setns(2) of mount, user and time namespaces asks
+// for that.
+Result<Started> Start(const Plan& plan, ChildMemory* memory);
 
 Status Release(int channel);
 

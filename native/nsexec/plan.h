@@ -1,5 +1,4 @@
-// Everything a process needs to start inside a container, prepared before the fork: the child allocates
-// nothing.
+// Everything a process needs to start inside a container.
 #pragma once
 
 #include <sched.h>
@@ -30,11 +29,8 @@ struct SchedAttr {
   uint64_t period = 0;
 };
 
-struct Plan {
-  // What to run.
-  std::vector<std::string> args;
-  std::vector<std::string> env;
-  std::string cwd = "/";
+// What is plain values of a plan: the child gets them as they are.
+struct PlanValues {
   bool terminal = false;
   uint16_t rows = 0;
   uint16_t columns = 0;
@@ -46,18 +42,15 @@ struct Plan {
   pid_t init_pid = 0;
   uint64_t init_start = 0;
   int namespaces = 0;
-  int root_fd =
-      -1;  // of a container without a mount namespace: its root directory, to be changed to; else -1
+  int root_fd = -1;               // of a container without a mount namespace: its root directory; else -1
   int pid_namespace_fd = -1;      // of the container, when it has its own
   int own_pid_namespace_fd = -1;  // to come back to
-  std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
   int rdt_tasks = -1;             // tasks file of an Intel RDT class, or -1
   int cgroup_fd = -1;             // v2: directory for CLONE_INTO_CGROUP (Linux 5.7); else -1
 
   // As whom and how confined.
   uid_t uid = 0;
   gid_t gid = 0;
-  std::vector<gid_t> groups;
   mode_t umask = 022;
   uint64_t bounding = 0;
   uint64_t held_bounding = 0;  // what the parent's bounding set holds: HeldBounding()
@@ -66,18 +59,26 @@ struct Plan {
   uint64_t permitted = 0;
   uint64_t ambient = 0;
   bool no_new_privileges = false;
-  std::vector<Limit> limits;
   std::optional<int> oom_score_adj;
   std::optional<uint32_t> personality;
   std::optional<int> io_priority;
   std::optional<SchedAttr> scheduler;
   std::optional<cpu_set_t> affinity_initial;  // before the cgroups are joined
   std::optional<cpu_set_t> affinity_final;    // and after; left out: all that the cgroup allows
-  std::string session_keyring;                // empty: the keyring is left alone
-  std::string apparmor_exec;                  // "exec <profile>"
+  uint32_t seccomp_flags = 0;                 // SECCOMP_FILTER_FLAG_*
+};
+
+struct Plan : PlanValues {
+  std::vector<std::string> args;
+  std::vector<std::string> env;
+  std::string cwd = "/";
+  std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
+  std::vector<gid_t> groups;
+  std::vector<Limit> limits;
+  std::string session_keyring;  // empty: the keyring is left alone
+  std::string apparmor_exec;    // "exec <profile>"
   std::string selinux_label;
   const std::string* seccomp_program = nullptr;  // sock_filters; outlives the start
-  uint32_t seccomp_flags = 0;                    // SECCOMP_FILTER_FLAG_*
 };
 
 // Sent by the child on its channel. A message of this kind, or the end of file that execve(2) makes by

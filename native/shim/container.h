@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
+#include "nsexec/child_memory.h"
 #include "shim/event_loop.h"
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
@@ -157,6 +158,8 @@ class Container {
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
   ExecRecords records_;
+  nsexec::ChildMemory child_memory_;
+  uint32_t execs_started_ = 0;
   std::vector<Asker> deleters_;
   bool deleting_ = false;
   EventLoop::TimerId delete_timer_ = 0;

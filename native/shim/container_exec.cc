@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bit>
 #include <climits>
 #include <csignal>
 
@@ -120,9 +121,9 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   Process& process = *exec->process;
   if (!InitRuns()) return ExecUndo(exec, ContainerExited());
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
-  auto started = nsexec::Start(exec->plan);
+  auto started = nsexec::Start(exec->plan, &child_memory_);
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
-    started = nsexec::Start(exec->plan);
+    started = nsexec::Start(exec->plan, &child_memory_);
   if (!started) {
     // A pid namespace whose init is gone, or going, takes no more processes: pid_namespaces(7).
     auto init = Find("init");
@@ -219,7 +220,12 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
   }
   execs_.erase(exec->asker);
-  loop_.Defer([this] { records_.Prepare(); });
+  loop_.Defer([this] {
+    records_.Prepare();
+    // The heap grows in the beginning and hardly later; what is new is still known to later children, at a
+    // cost.
+    if (std::has_single_bit(++execs_started_) || execs_started_ % 512 == 0) child_memory_.KeepRest();
+  });
   if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

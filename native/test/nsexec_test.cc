@@ -33,6 +33,11 @@ lc::nsexec::Plan PlanOf(std::vector<std::string> args, int out) {
   return plan;
 }
 
+auto StartIt(const lc::nsexec::Plan& plan) {
+  static lc::nsexec::ChildMemory memory;
+  return lc::nsexec::Start(plan, &memory);
+}
+
 Outcome Await(int channel, const lc::nsexec::Plan& plan) {
   for (;;) {
     pollfd wait{channel, POLLIN, 0};
@@ -90,7 +95,7 @@ std::string OutputOf(lc::nsexec::Plan* plan) {
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   plan->stdio[1] = ends[1];
-  auto started = lc::nsexec::Start(*plan);
+  auto started = StartIt(*plan);
   REQUIRE(started.ok());
   REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
   auto outcome = Await(started->channel.get(), *plan);
@@ -130,7 +135,7 @@ TEST_CASE("a pid that is another process by now is not followed into its namespa
   plan.namespaces = CLONE_NEWUTS;
   plan.init_pid = getpid();
   plan.init_start = 1;
-  auto started = lc::nsexec::Start(plan);
+  auto started = StartIt(plan);
   REQUIRE(started.ok());
   auto outcome = Await(started->channel.get(), plan);
   CHECK(outcome.kind == Outcome::Kind::kFailed);
@@ -142,7 +147,7 @@ TEST_CASE("a program found by PATH runs with its environment, and its end is its
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   auto plan = PlanOf({"sh", "-c", "echo $A $HOME; exit 7"}, ends[1]);
-  auto started = lc::nsexec::Start(plan);
+  auto started = StartIt(plan);
   REQUIRE(started.ok());
   REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
   CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
@@ -162,7 +167,7 @@ TEST_CASE("what cannot be executed is reported with errno and path") {
   for (const Bad& bad : {Bad{{"/does/not/exist"}, ENOENT}, Bad{{"does-not-exist"}, ENOENT},
                          Bad{{"/etc/passwd"}, EACCES}, Bad{{"/"}, EACCES}}) {
     auto plan = PlanOf(bad.args, -1);
-    auto started = lc::nsexec::Start(plan);
+    auto started = StartIt(plan);
     REQUIRE(started.ok());
     REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
     auto outcome = Await(started->channel.get(), plan);
@@ -174,7 +179,7 @@ TEST_CASE("what cannot be executed is reported with errno and path") {
   }
   auto plan = PlanOf({"/bin/true"}, -1);
   plan.cwd = "/does/not/exist";
-  auto started = lc::nsexec::Start(plan);
+  auto started = StartIt(plan);
   REQUIRE(started.ok());
   REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
   auto outcome = Await(started->channel.get(), plan);
@@ -185,7 +190,7 @@ TEST_CASE("what cannot be executed is reported with errno and path") {
 
 TEST_CASE("without a release the program never runs") {
   auto plan = PlanOf({"/bin/sh", "-c", "exit 7"}, -1);
-  auto started = lc::nsexec::Start(plan);
+  auto started = StartIt(plan);
   REQUIRE(started.ok());
   started->channel.Reset();
   CHECK(WEXITSTATUS(StatusOf(started->pid)) == 127);
@@ -196,7 +201,7 @@ TEST_CASE("no descriptor but the standard ones reaches the program") {
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   auto plan = PlanOf({"/bin/sh", "-c", "cd /proc/self/fd && echo *"}, ends[1]);
-  auto started = lc::nsexec::Start(plan);
+  auto started = StartIt(plan);
   REQUIRE(started.ok());
   REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
   CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
