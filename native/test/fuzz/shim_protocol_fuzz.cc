@@ -174,7 +174,7 @@ class Shim {
     container_ =
         std::make_unique<lc::shim::Container>(loop_, server_, std::move(settings), std::move(*null_device));
     server_.Serve(container_.get());
-    container_->LoadProcesses();
+    container_->TakeOver([] {});
   }
 
   void Send(int client, const std::string& bytes, size_t descriptors) {
