@@ -12,7 +12,8 @@
     ],
     "seccomp_sources": [
       "native/seccomp/compile.cc",
-      "native/seccomp/enosys_stub.cc"
+      "native/seccomp/enosys_stub.cc",
+      "native/seccomp/shrink.cc"
     ],
     "cgroup_sources": [
       "native/cgroup/descriptors.cc",

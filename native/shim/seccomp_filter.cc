@@ -16,6 +16,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "seccomp/compile.h"
+#include "seccomp/shrink.h"
 #include "state/seccomp_profile.h"
 
 namespace lc::shim {
@@ -71,7 +72,7 @@ Result<SeccompFilter> MakeFilter(const RuntimeRecord& record) {
   std::string bytes(sizeof(answer), '\0');
   if (filter) {
     answer.flags = filter->flags;
-    bytes += filter->program;
+    bytes += seccomp::Shrink(filter->program);
   } else {
     const Error& error = filter.error();
     strncpy(answer.code, error.code != nullptr ? error.code : "ERR_SYSCALL", sizeof(answer.code) - 1);

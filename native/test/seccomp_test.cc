@@ -8,12 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "seccomp/compile.h"
 #include "seccomp/enosys_stub.h"
+#include "seccomp/shrink.h"
 #include "state/seccomp_profile.h"
 
 namespace {
@@ -265,4 +269,78 @@ TEST_CASE("the kernel takes what was compiled") {
   int status = -1;
   waitpid(pid, &status, 0);
   CHECK(status == 0);
+}
+
+namespace {
+
+// As libseccomp and others write them: loads, comparisons forward, answers.
+std::vector<sock_filter> RandomProgram(std::mt19937* random) {
+  auto below = [&](uint32_t bound) { return static_cast<uint32_t>((*random)() % bound); };
+  constexpr uint32_t kLoads[] = {offsetof(seccomp_data, nr), offsetof(seccomp_data, arch),
+                                 offsetof(seccomp_data, nr), offsetof(seccomp_data, args),
+                                 offsetof(seccomp_data, args) + 8};
+  constexpr uint32_t kValues[] = {0, 1, 5, 6, 7, 100, 0x40000000, 0x40000001, 0xc000003e, 0xffffffff};
+  constexpr uint16_t kTests[] = {BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET};
+  size_t size = 20 + below(400);
+  std::vector<sock_filter> out{{BPF_LD | BPF_W | BPF_ABS, 0, 0, kLoads[below(2)]}};
+  while (out.size() < size) {
+    auto left = static_cast<uint32_t>(size - out.size());
+    uint32_t kind = below(10);
+    if (kind < 2) {
+      out.push_back({BPF_LD | BPF_W | BPF_ABS, 0, 0, kLoads[below(5)]});
+    } else if (kind == 2) {
+      out.push_back({BPF_JMP | BPF_JA, 0, 0, below(left)});
+    } else if (kind == 3) {
+      out.push_back({BPF_RET | BPF_K, 0, 0, kValues[below(4)]});
+    } else {
+      uint16_t test = kTests[below(kind == 4 ? 4 : 3)];
+      uint32_t value = test == BPF_JSET ? 0x40000000 : kValues[below(10)] + below(2);
+      auto jump = [&] { return static_cast<uint8_t>(below(std::min(left, 256U))); };
+      uint8_t jt = jump();
+      out.push_back({static_cast<uint16_t>(BPF_JMP | test | BPF_K), jt, jump(), value});
+    }
+  }
+  out.push_back({BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW});
+  return out;
+}
+
+std::string Bytes(const std::vector<sock_filter>& program) {
+  return {reinterpret_cast<const char*>(program.data()), program.size() * sizeof(sock_filter)};
+}
+
+}  // namespace
+
+TEST_CASE("a shrunk filter answers as it did") {
+  std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed): the same programs each time
+  constexpr uint32_t kNumbers[] = {0,          1,          2,          5,          6,          7,
+                                   8,          99,         100,        101,        0x3fffffff, 0x40000000,
+                                   0x40000001, 0x40000002, 0x7fffffff, 0x80000000, 0xc000003e, 0xffffffff};
+  size_t shorter = 0;
+  for (int i = 0; i < 2000; ++i) {
+    std::vector<sock_filter> before = RandomProgram(&random);
+    std::vector<sock_filter> after = Program(lc::seccomp::Shrink(Bytes(before)));
+    CHECK(after.size() <= before.size());
+    if (after.size() < before.size()) ++shorter;
+    for (uint32_t arch : std::vector<uint32_t>{0, 5, AUDIT_ARCH_X86_64, AUDIT_ARCH_I386, UINT32_MAX}) {
+      for (uint32_t number : kNumbers) {
+        for (uint64_t argument : {0UL, 6UL, 0x4000000000000007UL}) {
+          seccomp_data call = Call(static_cast<int>(number), argument, argument >> 1U, arch);
+          if (Decide(after, call) != Decide(before, call)) FAIL("program " << i << ", call " << number);
+        }
+      }
+    }
+  }
+  CHECK(shorter > 1500);
+}
+
+TEST_CASE("what is no filter that is understood stays as it is") {
+  for (const std::string& bytes :
+       {std::string(), std::string("seven b"), std::string(80, '\0'),
+        Bytes({{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0}, {BPF_JMP | BPF_JA, 0, 0, 7}}),
+        Bytes({{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0},
+               {BPF_ALU | BPF_AND | BPF_K, 0, 0, 1},
+               {BPF_RET | BPF_K, 0, 0, 0}}),
+        Bytes({{BPF_LD | BPF_W | BPF_ABS, 0, 0, 16}, {BPF_JMP | BPF_JEQ | BPF_K, 200, 0, 1}})}) {
+    CHECK(lc::seccomp::Shrink(bytes) == bytes);
+  }
 }

@@ -1,10 +1,11 @@
 // Containers that share a namespace with the host, or have a user namespace; and what the OOM killer ends.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { useContainers } from '../support/containers.js'
+import { cgroupDirectories, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
-import { cannotRunContainers, runtimes } from '../support/machine.js'
+import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
 import { isAlive, statusLine } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
@@ -128,6 +129,23 @@ describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
         while (/ (\S*\/rootfs) /m.exec(mountsOf(ground.directory)) !== null)
           execFileSync('umount', [ground.rootfs])
       }
+    })
+  }
+
+  // As systemd does in a container: init in a leaf, controllers for its siblings, and no process beside them.
+  if (isCgroupV2()) {
+    test('a container that has made cgroups of its own: an exec is where init is', async () => {
+      const container = await ground.running()
+      const init = container.processes.get('init')?.pid as number
+      const [directory] = cgroupDirectories(container.id) as [string]
+      mkdirSync(join(directory, 'leaf'))
+      writeFileSync(join(directory, 'leaf/cgroup.procs'), String(init))
+      writeFileSync(join(directory, 'cgroup.subtree_control'), '+pids')
+      const job = await container.exec('job', { args: ['/bin/sleep', '1000'] })
+      expect(readFileSync(`/proc/${job.pid}/cgroup`, 'utf8')).toMatch(/\/leaf\n$/)
+      expect(readFileSync(`/proc/${job.pid}/cgroup`, 'utf8')).toBe(
+        readFileSync(`/proc/${init}/cgroup`, 'utf8'),
+      )
     })
   }
 

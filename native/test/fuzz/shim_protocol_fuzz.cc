@@ -37,9 +37,9 @@
 
 namespace {
 
-constexpr const char* kWork = "/tmp/shim-fuzz";
-constexpr const char* kState = "/tmp/shim-fuzz/state/box";
-constexpr const char* kRecord = "/tmp/shim-fuzz/run/box";
+constexpr const char* kWork = "/mnt/shim-fuzz";
+constexpr const char* kState = "/mnt/shim-fuzz/state/box";
+constexpr const char* kRecord = "/mnt/shim-fuzz/run/box";
 
 void Must(bool good, const char* what) {
   if (good) return;
@@ -81,8 +81,8 @@ void Jail() {
   SetMount(own, false, 0, kReadOnly);
   Must(chdir(own) == 0, "chdir");
   free(own);
-  Must(mount("none", "/tmp", "tmpfs", 0, nullptr) == 0, "mount /tmp");
-  for (const char* path : {"/tmp/shim-fuzz", "/tmp/shim-fuzz/state", "/tmp/shim-fuzz/run", kRecord})
+  Must(mount("none", "/mnt", "tmpfs", 0, nullptr) == 0, "mount /mnt");
+  for (const char* path : {"/mnt/shim-fuzz", "/mnt/shim-fuzz/state", "/mnt/shim-fuzz/run", kRecord})
     Must(mkdir(path, 0700) == 0, path);
 }
 
@@ -167,14 +167,14 @@ class Shim {
     settings.directory = kState;
     settings.id = "box";
     settings.runtime = obliging ? "/bin/true" : "/bin/false";
-    settings.runtime_args = {"--root=/tmp/shim-fuzz/run"};
+    settings.runtime_args = {"--root=/mnt/shim-fuzz/run"};
     Must(loop_.Open().ok(), "epoll");
     auto null_device = lc::shim::OpenNull();
     Must(null_device.ok(), "/dev/null");
     container_ =
         std::make_unique<lc::shim::Container>(loop_, server_, std::move(settings), std::move(*null_device));
     server_.Serve(container_.get());
-    container_->LoadProcesses();
+    container_->TakeOver([] {});
   }
 
   void Send(int client, const std::string& bytes, size_t descriptors) {
