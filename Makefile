@@ -13,8 +13,9 @@ ADDON := build/Release/libcontainer.node
 SHIM := build/Release/libcontainer-shim
 NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
 FUZZ_SECONDS ?= 60
+CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check bench fuzz vm-test vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check bench chaos fuzz vm-test vm-test-all vm-test-trixie clean
 
 
 
@@ -88,6 +89,9 @@ check: setup-test build ## types, linters and formats; warnings are errors
 
 bench: build setup-test
 	node bench/exec/run.mjs
+
+chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
+	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)
 
 fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
 	$(call install,$(FUZZ_PACKAGES))
