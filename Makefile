@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # What a user's machine needs to build and run, and what tests and checks need beside that.
 BUILD_PACKAGES := g++ make python3 rapidjson-dev libseccomp-dev musl-dev
 RUN_PACKAGES := runc busybox-static
-TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy golang-github-containers-common
+TEST_PACKAGES := cmake crun strace doctest-dev clang-format clang-tidy golang-github-containers-common
 FUZZ_PACKAGES := clang libclang-rt-14-dev
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
