@@ -95,12 +95,15 @@ export class Lane {
       slot.id = `${this.#ground.unique}-${this.#name}-${++this.#serial}`
       slot.runtime = random.of(this.#ground.runtimes)
       slot.jobs = new Map()
+      slot.mayStart = false
       const { bundle } = this.#ground
       return { verb: 'create', request: { id: slot.id, bundle, runtime: slot.runtime } }
     }
     const { id } = slot
     if (slot.state === 'created') {
-      return random.chance(0.9) ? { verb: 'start', request: { id } } : { verb: 'delete', request: { id } }
+      if (random.chance(0.1)) return { verb: 'delete', request: { id } }
+      // One that a program asked for just before it was killed may be carried out at any time.
+      return { verb: 'start', request: { id }, mayFail: slot.mayStart ? ['ERR_PROCESS_EXISTS'] : [] }
     }
     if (slot.state === 'stopped') return { verb: 'delete', request: { id } }
     const running = [...slot.jobs]
@@ -205,12 +208,17 @@ export class Lane {
           (it) => it?.status === 'running' || (!done && it?.status === 'created'),
         )
         slot.state = seen.status
+        slot.mayStart = true
         if (seen.status === 'running') slot.jobs.set('init', { running: true, pid: seen.processes.init.pid })
         return
       }
       case 'delete': {
         const before = slot.state
-        const seen = await this.#until(slot, 'delete', (it) => !it || (!done && it.status === before))
+        const seen = await this.#until(
+          slot,
+          'delete',
+          (it) => !it || (!done && (it.status === before || slot.mayStart)),
+        )
         if (seen) return this.#compare(slot, seen, outcome)
         this.#expectGone(slot)
         slot.state = 'absent'
