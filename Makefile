@@ -15,7 +15,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check bench chaos fuzz vm-test vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-test-all vm-test-trixie clean
 
 
 
@@ -93,10 +93,13 @@ bench: build setup-test
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)
 
+sanitize: build setup-test ## integration tests with addon and shim under AddressSanitizer and UndefinedBehaviorSanitizer; FILE= chooses
+	scripts/sanitize.sh $(FILE)
+
 fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
 	$(call install,$(FUZZ_PACKAGES))
 	CC=clang CXX=clang++ cmake -S . -B build-fuzz -DLIBCONTAINER_FUZZERS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 clean:
-	rm -rf build build-test build-asan build-fuzz dist
+	rm -rf build build-test build-asan build-sanitize build-fuzz dist
