@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # What a user's machine needs to build and run, and what tests and checks need beside that.
 BUILD_PACKAGES := g++ make python3 rapidjson-dev libseccomp-dev musl-dev
 RUN_PACKAGES := runc busybox-static
-TEST_PACKAGES := cmake crun doctest-dev clang-format clang-tidy golang-github-containers-common
+TEST_PACKAGES := cmake crun strace doctest-dev clang-format clang-tidy golang-github-containers-common
 FUZZ_PACKAGES := clang libclang-rt-14-dev
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -13,8 +13,9 @@ ADDON := build/Release/libcontainer.node
 SHIM := build/Release/libcontainer-shim
 NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
 FUZZ_SECONDS ?= 60
+CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check bench fuzz vm-test vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-test-all vm-test-trixie clean
 
 
 
@@ -89,10 +90,16 @@ check: setup-test build ## types, linters and formats; warnings are errors
 bench: build setup-test
 	node bench/exec/run.mjs
 
+chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
+	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)
+
+sanitize: build setup-test ## integration tests with addon and shim under AddressSanitizer and UndefinedBehaviorSanitizer; FILE= chooses
+	scripts/sanitize.sh $(FILE)
+
 fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
 	$(call install,$(FUZZ_PACKAGES))
 	CC=clang CXX=clang++ cmake -S . -B build-fuzz -DLIBCONTAINER_FUZZERS=ON -DLIBCONTAINER_SANITIZE=ON >/dev/null
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 clean:
-	rm -rf build build-test build-asan build-fuzz dist
+	rm -rf build build-test build-asan build-sanitize build-fuzz dist

@@ -535,8 +535,13 @@ export class Container implements AsyncDisposable {
         // Its shim was killed in the middle: the next one has finished it before it answers.
         if (code === 'ERR_CONTAINER_NOT_FOUND' && attempt > 0 && !asked) return
         if (code !== 'ERR_SHIM_EXITED') throw error
-        // Or another program's delete came first, and took the shim with it.
-        await this.#mustExist()
+        try {
+          await this.#mustExist()
+        } catch (gone) {
+          // The shim ended before it could say that it was done; or another's delete came first.
+          if (asked && (gone as ContainerError).code === 'ERR_CONTAINER_NOT_FOUND') return
+          throw gone
+        }
         if (attempt >= maxTakeovers) throw error
       }
     }

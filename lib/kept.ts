@@ -61,8 +61,9 @@ export class KeptStream extends Readable {
       this.#copy(new Socket({ fd: ends[0], readable: true, writable: false }))
     } catch (error) {
       if (ends) this.#native.closeFd(ends[0])
-      // A container that is deleted has no more to say; a handle that was closed has destroyed this.
-      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.push(null)
+      // What is deleted or removed has no more to say; a handle that was closed has destroyed this.
+      const code = error instanceof ContainerError ? error.code : null
+      if (code === 'ERR_CONTAINER_NOT_FOUND' || code === 'ERR_PROCESS_NOT_FOUND') this.push(null)
       else this.destroy(error instanceof ContainerError ? error : toContainerError(error as NativeFailure))
     } finally {
       if (ends) this.#native.closeFd(ends[1])

@@ -283,15 +283,18 @@ async function readNumber(path: string): Promise<number | null> {
 
 async function readExit(directory: string): Promise<WireExit | null> {
   const path = join(directory, 'exitStatus')
-  const code = await readNumber(path)
-  if (code === null || code > 255) {
+  let text: string
+  try {
+    text = (await readBounded(path, '')).trim()
+  } catch (error) {
+    // Asked once and no more: a moment later it may be there, whole.
+    if (errnoOf(error) === 'ENOENT') return null
+    text = ''
+  }
+  const code = /^\d{1,3}$/.test(text) ? Number(text) : 256
+  if (code > 255) {
     // There but unreadable: it has ended, and how is not known.
-    return (await stat(path).then(
-      () => true,
-      () => false,
-    ))
-      ? { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
-      : null
+    return { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
   }
   const exit: WireExit = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
   try {

@@ -240,8 +240,9 @@ bool IsSame(const Code& old, const Code& shrunk, const Answers& answers,
 }  // namespace
 
 std::string Shrink(const std::string& program) {
-  // The kernel's own bound.
-  if (program.empty() || program.size() > BPF_MAXINSNS * sizeof(sock_filter)) return program;
+  // The kernel's own bounds.
+  if (program.size() < sizeof(sock_filter) || program.size() > BPF_MAXINSNS * sizeof(sock_filter))
+    return program;
   Code old(program.size() / sizeof(sock_filter));
   memcpy(old.data(), program.data(), old.size() * sizeof(sock_filter));
   auto answers = AnswersOf(old);

@@ -144,7 +144,10 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   exec->body = {};
   auto watched = loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
   if (!watched) return ExecUndo(exec, watched.error());
-  (void)nsexec::Release(exec->channel.get());
+  auto released = nsexec::Release(exec->channel.get());
+  // A child that is gone has left a report of why, or has been killed: both are heard of.
+  if (!released && released.error().err != EPIPE && released.error().err != ECONNRESET)
+    return ExecUndo(exec, released.error());
 }
 
 Status Container::ExecDirectory(const std::shared_ptr<ExecOperation>& exec) {

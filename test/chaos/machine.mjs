@@ -1,0 +1,99 @@
+// What the chaos looks at beside the library's answers: processes, cgroups, mounts and files of the machine.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+
+export function read(path) {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return null
+  }
+}
+
+export function isAlive(pid) {
+  const text = read(`/proc/${pid}/stat`)
+  return text !== null && !/^[ZX]/.test(text.slice(text.lastIndexOf(')') + 2))
+}
+
+/** Of the container alone: not its forks, which go by its name until they execute their program. */
+export function shimOf(directory) {
+  const candidates = shimsBelow(directory)
+  return candidates.find((pid) => !candidates.includes(parentOf(pid)))
+}
+
+function parentOf(pid) {
+  const text = read(`/proc/${pid}/stat`) ?? ''
+  return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[1])
+}
+
+export function shimsBelow(prefix) {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const [name, directory] = (read(`/proc/${pid}/cmdline`) ?? '').split('\0')
+      if (name !== 'libcontainer-shim' || directory === undefined || !isAlive(pid)) return false
+      return directory === prefix || directory.startsWith(`${prefix}/`)
+    })
+}
+
+function cgroups(part, directory, depth, out) {
+  let entries
+  try {
+    entries = readdirSync(directory, { withFileTypes: true })
+  } catch {
+    return out
+  }
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue
+    const path = join(directory, entry.name)
+    if (entry.name.includes(part)) out.push(path)
+    else if (depth > 0) cgroups(part, path, depth - 1, out)
+  }
+  return out
+}
+
+/** Everything that has `part` in its name: cgroups, records of the runtimes, mounts. */
+export function tracesOf(part) {
+  const out = cgroups(part, '/sys/fs/cgroup', 4, [])
+  for (const runtime of ['runc', 'crun']) {
+    try {
+      for (const name of readdirSync(`/run/${runtime}`)) {
+        if (name.includes(part)) out.push(`/run/${runtime}/${name}`)
+      }
+    } catch {
+      // nothing was ever run by it
+    }
+  }
+  for (const line of (read('/proc/self/mounts') ?? '').split('\n')) {
+    if (line.includes(part)) out.push(`mount ${line}`)
+  }
+  return out
+}
+
+/** Descriptors of a process, by what they are. */
+export function descriptorsOf(pid) {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+}
+
+export function threadsOf(pid) {
+  return readdirSync(`/proc/${pid}/task`).length
+}
+
+/** Proportional share of memory, in kB. */
+export function pssOf(pid) {
+  return Number(/^Pss:\s+(\d+)/m.exec(read(`/proc/${pid}/smaps_rollup`) ?? '')?.[1])
+}
+
+/** Children that have ended and were not waited for. */
+export function zombiesOf(pid) {
+  return (read(`/proc/${pid}/task/${pid}/children`) ?? '')
+    .split(' ')
+    .filter((child) => child !== '' && /^\d+ \(.*\) Z/.test(read(`/proc/${child}/stat`) ?? ''))
+}

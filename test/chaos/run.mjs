@@ -1,0 +1,100 @@
+// Chaos: a seeded random schedule of everything that can be done to containers, with SIGKILLs of the host program and of
+// shims at random moments, against a simple model. Prints its seed; the same seed makes the same schedule (how threads
+// and processes interleave is the machine's).
+//   node test/chaos/run.mjs [--seed N] [--seconds N | --steps N] [--containers N] [--lanes N] [--kill-rate P] [--keep]
+// CHAOS_SHIM: another shim, one that is built with sanitizers.
+// --keep leaves everything as it is after a failure, to be looked at.
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { makeBundle } from '../../examples/bundle.mjs'
+import { Host } from './host.mjs'
+import { Lane } from './lane.mjs'
+import { shimsBelow, tracesOf } from './machine.mjs'
+import { randomOf } from './random.mjs'
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    seconds: { type: 'string', default: '300' },
+    steps: { type: 'string', default: '1000000000' },
+    containers: { type: 'string', default: '50' },
+    lanes: { type: 'string', default: '4' },
+    'kill-rate': { type: 'string', default: '0.25' },
+    keep: { type: 'boolean', default: false },
+  },
+})
+const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31))
+const lanes = Number(values.lanes)
+const end = Date.now() + Number(values.seconds) * 1000
+const stepsOfLane = Math.ceil(Number(values.steps) / lanes)
+const directory = mkdtempSync(join(tmpdir(), 'libcontainer-chaos-'))
+const unique = `chaos${process.pid}`
+const root = join(directory, 'root')
+mkdirSync(root)
+const bundle = await makeBundle(join(directory, 'bundle'))
+const config = JSON.parse(readFileSync(join(bundle, 'config.json'), 'utf8'))
+config.process.args = ['/bin/sleep', '100000']
+config.linux.resources = { ...config.linux.resources, memory: { limit: 24 * 1024 * 1024 } }
+writeFileSync(join(bundle, 'config.json'), JSON.stringify(config))
+
+const count = { steps: 0, shimKills: 0, exits: 0, unknown: 0 }
+const host = new Host(root)
+const ground = { root, bundle, unique, runtimes: ['runc', 'crun'], killRate: Number(values['kill-rate']) }
+const started = Date.now()
+process.stdout.write(`chaos: seed ${seed}\n`)
+const all = Array.from(
+  { length: lanes },
+  (_, n) =>
+    new Lane(`l${n}`, {
+      host,
+      random: randomOf(seed * 31 + n),
+      ground,
+      count,
+      size: Math.ceil(Number(values.containers) / lanes),
+    }),
+)
+let failed = null
+try {
+  await Promise.all(
+    all.map(async (lane) => {
+      for (let step = 0; step < stepsOfLane && Date.now() < end && !failed; ++step) {
+        try {
+          await lane.step()
+          if (step % 50 === 49) lane.inspect()
+        } catch (error) {
+          failed ??= { error, history: lane.history }
+        }
+      }
+    }),
+  )
+  if (!failed) {
+    await Promise.all(all.map((lane) => lane.clear()))
+    const left = () => [
+      ...shimsBelow(root).map((pid) => `shim ${pid}`),
+      ...readdirSync(root),
+      ...tracesOf(unique),
+    ]
+    for (let wait = 0; wait < 100 && left().length > 0; ++wait) await sleep(50)
+    if (left().length > 0) failed = { error: new Error(`left behind: ${left().join(', ')}`), history: [] }
+  }
+} catch (error) {
+  failed ??= { error, history: [] }
+}
+if (failed && !values.keep) for (const lane of all) await lane.scrape().catch(() => undefined)
+await host.end()
+const seconds = ((Date.now() - started) / 1000).toFixed(0)
+process.stdout.write(
+  `chaos: ${count.steps} steps in ${seconds} s, ${host.kills} kills of the program, ${count.shimKills} of shims; ` +
+    `${count.exits} exits checked, ${count.unknown} of them unknown (their shim was killed)\n`,
+)
+if (failed) {
+  process.stderr.write(`${failed.history.slice(-40).join('\n')}\n${failed.error.stack}\n`)
+  process.stderr.write(
+    `chaos: FAILED with seed ${seed}${values.keep ? `; what is there stays in ${directory}` : ''}\n`,
+  )
+  process.exitCode = 1
+}
+if (!failed || !values.keep) rmSync(directory, { recursive: true })

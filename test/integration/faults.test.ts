@@ -1,0 +1,285 @@
+// System calls that fail, one after the other, and resources that run out: a clear error or success, nothing left over,
+// and afterwards everything works.
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { Container, type ExitStatus } from '../../lib/index.js'
+import { shimOf, useContainers } from '../support/containers.js'
+import { expectCode, run } from '../support/expect.js'
+import { cannotRunContainers, isCgroupV2 } from '../support/machine.js'
+import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
+import { Program } from '../support/programs.js'
+import { eventually } from '../support/wait.js'
+
+const skip = cannotRunContainers()
+
+/** Runs `work` while the n-th `call` of the shim fails with `error`. */
+async function withFault<T>(
+  shim: number,
+  call: string,
+  n: number,
+  error: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const strace = spawn('strace', [
+    '-qq',
+    '-o',
+    '/dev/null',
+    '-p',
+    String(shim),
+    `--trace=${call}`,
+    `--inject=${call}:error=${error}:when=${n}`,
+  ])
+  const ended = once(strace, 'close')
+  try {
+    await eventually('strace', () => !isAlive(shim) || statusLine(shim, 'TracerPid') === String(strace.pid))
+    return await work()
+  } finally {
+    strace.kill('SIGINT')
+    await ended
+  }
+}
+
+/** How often the shim makes each system call while `work` runs. */
+async function callsOf(
+  shim: number,
+  file: string,
+  work: () => Promise<unknown>,
+): Promise<Map<string, number>> {
+  const strace = spawn('strace', ['-qq', '-o', file, '-p', String(shim)])
+  const ended = once(strace, 'close')
+  await eventually('strace', () => statusLine(shim, 'TracerPid') === String(strace.pid))
+  await work()
+  strace.kill('SIGINT')
+  await ended
+  const counts = new Map<string, number>()
+  for (const line of readFileSync(file, 'utf8').split('\n')) {
+    const name = /^(\w+)\(/.exec(line)?.[1]
+    if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1)
+  }
+  return counts
+}
+
+// What can fail on a machine that has run out of something, and by what.
+const faults: Record<string, string> = {
+  open: 'EMFILE',
+  openat: 'EMFILE',
+  mkdir: 'ENOSPC',
+  mknod: 'ENOSPC',
+  mknodat: 'ENOSPC',
+  write: 'ENOSPC',
+  renameat: 'ENOSPC',
+  renameat2: 'ENOSPC',
+  socketpair: 'EMFILE',
+  fcntl: 'EMFILE',
+  clone: 'EAGAIN',
+  clone3: 'EAGAIN',
+  mmap: 'ENOMEM',
+  epoll_ctl: 'ENOSPC',
+  sendto: 'ENOBUFS',
+  sendmsg: 'ENOBUFS',
+  recvmsg: 'ENOMEM',
+  setns: 'ENOMEM',
+  fstat: 'EIO',
+  getrandom: 'EIO',
+  utimensat: 'EIO',
+  ioctl: 'ENOMEM',
+}
+
+describe.skipIf(skip)('faults', () => {
+  const ground = useContainers('runc')
+
+  test('each system call of an exec in turn', async () => {
+    const container = await ground.running()
+    const directory = join(ground.root, container.id)
+    let serial = 0
+    const exec = async (): Promise<ExitStatus> => {
+      const job = await container.exec(
+        `job-${++serial}`,
+        { args: ['/bin/sh', '-c', 'echo x; exit 7'] },
+        { stdout: serial % 2 ? 'keep' : 'ignore', stderr: 'pipe' },
+      )
+      return job.wait()
+    }
+    await exec()
+    const counts = await callsOf(shimOf(container), ground.newPath('trace'), async () => {
+      await exec()
+      await exec()
+    })
+    expect(counts.get('clone') ?? counts.get('clone3')).toBeGreaterThan(0)
+    const outcomes = new Map<string, number>()
+    for (const [call, error] of Object.entries(faults)) {
+      for (let n = 1; n <= (counts.get(call) ?? 0) / 2 + 1; ++n) {
+        if (!counts.has(call)) continue
+        // Both kinds of exec.
+        for (let kind = 0; kind < 2; ++kind) {
+          const what = `${call} ${n} ${error}`
+          const shim = await eventually('a shim', () => shimsBelow(directory)[0])
+          const before = descriptors(shim).size
+          const outcome = await withFault(shim, call, n, error, () =>
+            exec().catch((failure: { code: string }) => failure),
+          )
+          const id = `job-${serial}`
+          if ('code' in outcome) {
+            outcomes.set(outcome.code, (outcomes.get(outcome.code) ?? 0) + 1)
+            expect(['ERR_SYSCALL', 'ERR_SHIM_EXITED'], what).toContain(outcome.code)
+            if (outcome.code === 'ERR_SYSCALL') {
+              expect(outcome, what).toMatchObject({ errno: expect.any(Number), syscall: expect.any(String) })
+              expect(readdirSync(directory), what).not.toContain(id)
+            }
+          } else {
+            outcomes.set('success', (outcomes.get('success') ?? 0) + 1)
+            // A shim that ended by it took the status of what was not its successor's child along.
+            if (outcome.known) expect(outcome, what).toMatchObject({ exitCode: 7, signal: null })
+            else expect(isAlive(shim), what).toBe(false)
+          }
+          expect(await exec(), `after ${what}`).toMatchObject({ exitCode: 7, known: true })
+          expect(
+            readdirSync(directory).filter((name) => name.includes('.tmp.')),
+            what,
+          ).toEqual([])
+          if (isAlive(shim)) {
+            await eventually(`descriptors after ${what}`, () => descriptors(shim).size <= before)
+          }
+        }
+      }
+    }
+    expect(outcomes.get('success')).toBeGreaterThan(0)
+    expect(outcomes.get('ERR_SYSCALL')).toBeGreaterThan(0)
+    const init = container.processes.get('init')?.pid
+    await eventually('no process more', async () => (await container.pids()).length === 1)
+    expect(await container.pids()).toEqual([init])
+  })
+
+  test('a full disk', async () => {
+    const disk = ground.newPath('disk')
+    mkdirSync(disk)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk])
+    try {
+      const root = join(disk, 'root')
+      const ids = [ground.newId(), ground.newId()] as const
+      const container = await Container.create(ground.options({ root, id: ids[0] }))
+      const filler = join(disk, 'filler')
+      const fill = (): void => {
+        try {
+          for (;;) writeFileSync(filler, Buffer.alloc(4096), { flag: 'a' })
+        } catch {
+          // full
+        }
+      }
+      const ENOSPC = 28
+      fill()
+      expect(
+        await expectCode(Container.create(ground.options({ root, id: ids[1] })), 'ERR_SYSCALL'),
+      ).toMatchObject({
+        errno: ENOSPC,
+      })
+      expect(await Container.list(root)).toEqual([ids[0]])
+      expect(readdirSync(root)).toEqual([ids[0]])
+      const failed = await container.start().then(
+        () => null,
+        (error: { code: string }) => error,
+      )
+      expect(failed).toMatchObject({ code: expect.stringMatching(/^ERR_(SYSCALL|RUNTIME)$/) })
+      expect(await container.status()).toBe('created')
+      rmSync(filler)
+      await container.start()
+      const job = await container.exec(
+        'job',
+        { args: ['/bin/sh', '-c', 'read x; exit 9'] },
+        { stdin: 'pipe' },
+      )
+      fill()
+      for (const stdout of ['ignore', 'keep'] as const) {
+        expect(
+          await expectCode(container.exec('more', { args: ['/bin/true'] }, { stdout }), 'ERR_SYSCALL'),
+        ).toMatchObject({ errno: ENOSPC })
+      }
+      // Its status cannot be written now, and is not lost.
+      job.stdin?.end()
+      expect(await job.wait()).toMatchObject({ exitCode: 9, known: true })
+      rmSync(filler)
+      await eventually('it is written', () => readdirSync(join(root, ids[0], 'job')).includes('exitStatus'))
+      expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
+      fill()
+      await container.delete({ force: true })
+      expect(readdirSync(root)).toEqual([])
+      await eventually('no shim', () => shimsBelow(root).length === 0)
+    } finally {
+      execFileSync('umount', ['-l', disk])
+    }
+  })
+
+  test('no descriptors in the program', async () => {
+    const options = ground.options()
+    const program = new Program(
+      `const c = await Container.create(args)
+       await c.start()
+       const fs = require('node:fs')
+       const before = fs.readdirSync('/proc/self/fd').length
+       const held = []
+       try { for (;;) held.push(fs.openSync('/dev/null')) } catch {}
+       const errors = []
+       for (const work of [
+         () => c.exec('job', { args: ['/bin/true'] }, { stdout: 'pipe' }),
+         () => Container.load(args.root, args.id),
+         () => c.stats(),
+       ]) await work().then(() => errors.push('ok'), (error) => errors.push([error.code, error.errno]))
+       for (const fd of held) fs.closeSync(fd)
+       const job = await c.exec('after', { args: ['/bin/sh', '-c', 'exit 3'] }, { stdout: 'pipe' })
+       job.stdout.resume()
+       const { exitCode } = await job.wait()
+       await new Promise((resolve) => setTimeout(resolve, 50))
+       say({ errors, exitCode, more: (await Container.load(args.root, args.id)).processes.has('job') })
+       await c.delete({ force: true })
+       process.exit(0)`,
+      options,
+    )
+    execFileSync('prlimit', ['--pid', String(program.child.pid), '--nofile=200:'])
+    const { errors, exitCode, more } = await program.next()
+    expect(exitCode).toBe(3)
+    expect(more).toBe(false)
+    expect(errors[0]).toEqual(['ERR_SYSCALL', 24])
+    expect(errors[1]).toEqual(['ERR_SYSCALL', 24])
+    expect(await program.ended).toMatchObject({ code: 0 })
+    await ground.expectNothingLeft(options.id)
+  })
+
+  test('no descriptors, no memory and no pids in the shim', async () => {
+    const container = await ground.running()
+    const shim = shimOf(container)
+    const before = descriptors(shim).size
+    for (const limit of ['--nofile', '--as']) {
+      const size =
+        limit === '--as'
+          ? Number(/^VmSize:\s+(\d+)/m.exec(readFileSync(`/proc/${shim}/status`, 'utf8'))?.[1]) * 1024
+          : before + 1
+      execFileSync('prlimit', ['--pid', String(shim), `${limit}=${size}:`])
+      for (let n = 0; n < 5; ++n) {
+        const outcome = await container
+          .exec(`job-${limit}-${n}`, { args: ['/bin/sh', '-c', 'exit 7'] }, { stdout: 'keep' })
+          .then(
+            (job) => job.wait(),
+            (error: { code: string }) => error,
+          )
+        if ('code' in outcome) expect(['ERR_SYSCALL', 'ERR_SHIM_EXITED']).toContain(outcome.code)
+        else expect(outcome).toMatchObject({ exitCode: 7, known: true })
+      }
+      for (const pid of shimsBelow(join(ground.root, container.id)))
+        execFileSync('prlimit', ['--pid', String(pid), `${limit}=${limit === '--as' ? 'unlimited' : 1024}:`])
+      expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
+    }
+    await container.updateResources({ pids: { limit: 1 } })
+    const outcome = await container.exec('job', { args: ['/bin/true'] }).then(
+      (job) => job.wait(),
+      (error: { code: string }) => error,
+    )
+    // v2 counts at the fork into the cgroup; on v1 a process that was forked elsewhere may still move in.
+    if (isCgroupV2()) expect(outcome).toMatchObject({ code: 'ERR_SYSCALL', errno: 11 })
+    else expect(outcome).toMatchObject({ exitCode: 0, known: true })
+    await container.updateResources({ pids: { limit: 100 } })
+    expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
+  })
+})
