@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "cgroup/record_patch.h"
 #include "core/files.h"
 #include "core/unique_fd.h"
@@ -48,17 +50,40 @@ Result<Version> WriteNew(const std::string& temporary, const std::string& path, 
   return Version::Open(temporary);
 }
 
+// The two names change places in one step, so what was there until then is known for sure.
+bool Exchange(const std::string& temporary, const std::string& path) {
+  return syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), kExchange) == 0;
+}
+
+// Gives up after an exchange: `path` has `ours`, made from an older version than the one at `temporary`. That
+// one goes back, and so does any that another hand saves meanwhile.
+void PutBack(const std::string& temporary, const std::string& path, Version ours) {
+  for (;;) {
+    auto newer = Version::Open(temporary);
+    if (!newer || !Exchange(temporary, path)) return;
+    auto out = Version::Open(temporary);
+    if (!out) return;
+    if (*out == ours) break;
+    ours = std::move(*newer);
+  }
+  unlink(temporary.c_str());
+}
+
 }  // namespace
 
 Status PatchRecordFile(const std::string& path, const Resources& resources, const PlanOptions& options) {
-  const std::string temporary = path + ".tmp." + std::to_string(getpid());
-  auto fail = [&](Error error) -> Status {
-    unlink(temporary.c_str());
-    return error;
-  };
+  // Ours to be, and the version of another hand that an exchange took from `path`, take turns with two names.
+  std::string temporary = path + ".tmp." + std::to_string(getpid());
+  std::string displaced = temporary + ".was";
+  bool exchanged = false;
   auto base = Version::Open(path);
   if (!base) return base.error();
   Version expected = std::move(*base);
+  auto fail = [&](Error error) -> Status {
+    unlink(temporary.c_str());
+    if (exchanged) PutBack(displaced, path, std::move(expected));
+    return error;
+  };
   UniqueFd source(fcntl(expected.fd.get(), F_DUPFD_CLOEXEC, 3));
   for (int round = 0; round < kMaxRounds; ++round) {
     auto text = RereadFd(source.get(), path);
@@ -67,8 +92,7 @@ Status PatchRecordFile(const std::string& path, const Resources& resources, cons
     if (!record) return fail(record.error());
     auto ours = WriteNew(temporary, path, record->Patch(resources, options), expected.mode);
     if (!ours) return fail(ours.error());
-    // The two names change places in one step, so what was there until then is known for sure.
-    if (syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), kExchange) != 0) {
+    if (!Exchange(temporary, path)) {
       // A file system that cannot do it: a look, and at once the rename.
       if (errno != EINVAL && errno != ENOSYS) return fail(Error::Sys("rename", path));
       auto now = Version::Open(path);
@@ -85,10 +109,13 @@ Status PatchRecordFile(const std::string& path, const Resources& resources, cons
     if (!before) return before.error();
     if (*before == expected) {
       unlink(temporary.c_str());
+      if (exchanged) unlink(displaced.c_str());
       return Ok();
     }
     // Another hand saved between our look and the exchange: its version is the newer one, to be patched in
     // turn.
+    exchanged = true;
+    std::swap(temporary, displaced);
     source = std::move(before->fd);
     expected = std::move(*ours);
   }

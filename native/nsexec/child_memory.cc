@@ -149,6 +149,7 @@ void ChildMemory::KeepRest() const {
     rest.remove_prefix(length == std::string_view::npos ? rest.size() : length + 1);
     bool needed = mapping.begin == mapping.end || (mapping.begin < image.end && image.begin < mapping.end) ||
                   mapping.contains(&errno) || mapping.contains(base_ + kGuard);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address read from text
     if (!needed) madvise(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin, MADV_DONTFORK);
   }
 }
