@@ -47,10 +47,14 @@
       "native/addon/stats_object.cc"
     ],
     "shim_sources": [
+      "native/shim/checkpoint_directory.cc",
       "native/shim/container.cc",
+      "native/shim/container_checkpoint.cc",
       "native/shim/container_delete.cc",
       "native/shim/container_exec.cc",
+      "native/shim/container_restore.cc",
       "native/shim/container_start.cc",
+      "native/shim/criu_log.cc",
       "native/shim/event_loop.cc",
       "native/shim/exit_record.cc",
       "native/shim/pidfd_exit.cc",
@@ -76,6 +80,7 @@
       "native/test/cgroup_resources_json_test.cc",
       "native/test/cgroup_stats_parse_test.cc",
       "native/test/cgroup_writer_test.cc",
+      "native/test/checkpoint_test.cc",
       "native/test/core_test.cc",
       "native/test/frame_socket_test.cc",
       "native/test/main_test.cc",

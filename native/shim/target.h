@@ -30,6 +30,8 @@ class Target {
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
   Result<nsexec::Plan> PlanFor(const OciProcess& process) const;
 
+  const CgroupPaths& cgroups() const { return cgroups_; }
+
  private:
   Status OpenCgroups();
 
