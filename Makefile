@@ -14,7 +14,7 @@ SHIM := build/Release/libcontainer-shim
 NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test build setup setup-test native-test unit-test integration-test check bench fuzz sanitize clean
+.PHONY: demo test build setup setup-test native-test unit-test integration-test check vm-checkpoint bench fuzz sanitize clean
 
 # build-test's compile commands are clang-tidy's too, and that reads glibc's headers.
 
@@ -31,6 +31,7 @@ demo: build ## a container's life by this library, beside runc's own times
 
 test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests
 	npx vitest run
+	@$(MAKE) --no-print-directory vm-checkpoint
 
 setup:
 	$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
@@ -68,6 +69,9 @@ check: setup-test build ## types, linters and formats; warnings are errors
 	@find native -name '*.cc' -o -name '*.h' | xargs clang-format --dry-run --Werror
 	@LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
 	scripts/clang-tidy.sh
+
+vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
+	test/vm/run --criu --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
 
 bench: build setup-test
 	node bench/exec/run.mjs
