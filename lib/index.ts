@@ -1,8 +1,16 @@
 // The public exports of the package, and nothing else.
+export type { Checkpoint } from './checkpoint.js'
 export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container.js'
 export { ContainerError, type ContainerErrorCode } from './errors.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
-export type { ContainerOptions, LoadOptions, Signal, Stdio, StdioOptions } from './options.js'
+export type {
+  CheckpointOptions,
+  ContainerOptions,
+  LoadOptions,
+  Signal,
+  Stdio,
+  StdioOptions,
+} from './options.js'
 export { type ExitStatus, Process } from './process.js'
 export type { Resources, ThrottleDevice } from './resources.js'
 export type { BlkioEntry, Figure, Limit, MemoryEntry, PressureLine, PressureStats, Stats } from './stats.js'

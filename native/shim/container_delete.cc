@@ -29,6 +29,7 @@ void Container::Teardown() {
     delete_timer_ = 0;
     DeleteFail(Error::Coded("ERR_CONTAINER_NOT_STOPPED", "its processes did not end in 15 s after SIGKILL"));
   });
+  if (CheckpointRuns()) return CheckpointAbort();  // its end goes on with DeleteKill
   if (!start_) return DeleteKill();
   start_->after_undo.push_back([this] { DeleteKill(); });
   StartUndo(Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container was deleted while it started"));
