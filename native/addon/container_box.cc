@@ -24,6 +24,10 @@ constexpr int kMaxPatchAttempts = 20;
 // Of a walk over many containers, how many files each keeps open: the same for each, however many there are.
 constexpr size_t kFilesKeptOfMany = 4;
 
+Error Exited() {
+  return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
+}
+
 }  // namespace
 
 // The record, if it is about this very init process, with the cgroup paths made whole.
@@ -54,6 +58,7 @@ Result<std::shared_ptr<CgroupHandle>> ContainerBox::Handle() {
   if (!opened) return opened.error();
   handle_ = std::move(*opened);
   record_directory_ = record->directory;
+  record_kind_ = record->kind;
   return handle_;
 }
 
@@ -148,60 +153,73 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   UniqueFd lock(open(record_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock) return Error::Sys("open", record_directory_).With("ERR_CONTAINER_EXITED");
   if (flock(lock.get(), LOCK_EX) != 0) return Error::Sys("flock", record_directory_);
+  const CgroupPaths& paths = (*handle)->paths();
+  if (record_kind_ == RuntimeRecord::Kind::kRunc) return UpdateRecorded(paths, *resources, options);
   auto record = LoadRecord();
   if (!record) return record.error();
-  if (!IsAlive(query_.init_pid, query_.init_start)) {
-    return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
-  }
-  return UpdateLocked(*record, *resources, options);
+  if (!IsAlive(query_.init_pid, query_.init_start)) return Exited();
+  auto plan = PlanUpdate(*resources, paths, options, CurrentOf(paths));
+  if (!plan) return plan.error();
+  auto applied = ApplyPlan(paths, *plan);
+  if (!applied) return applied.error();
+  return Ok();  // `crun update` keeps nothing
 }
 
-Status ContainerBox::UpdateLocked(const RuntimeRecord& record, const Resources& resources,
-                                  PlanOptions options) {
-  const bool recorded = record.kind == RuntimeRecord::Kind::kRunc;  // `crun update` keeps nothing
-  const std::string path = record.directory + "/state.json";
-  if (recorded) {
-    auto text = ReadFile(path);
-    if (!text) return text.error();
-    auto before = RuncRecord::Parse(std::move(*text), path);
-    if (!before) return before.error();
-    options.recorded_memory = before->memory();
-    options.recorded_swap = before->memory_swap();
-  }
-  auto plan = PlanUpdate(resources, record.cgroups, options, CurrentOf(record.cgroups));
+Status ContainerBox::UpdateRecorded(const CgroupPaths& paths, const Resources& resources,
+                                    PlanOptions options) {
+  const std::string path = record_directory_ + "/state.json";
+  auto record = ReadRecord(path);
+  if (!record) return record.error();
+  if (!IsAlive(query_.init_pid, query_.init_start)) return Exited();
+  options.recorded_memory = record->runc.memory();
+  options.recorded_swap = record->runc.memory_swap();
+  auto plan = PlanUpdate(resources, paths, options, CurrentOf(paths));
   if (!plan) return plan.error();
-  auto applied = ApplyPlan(record.cgroups, *plan);
+  auto applied = ApplyPlan(paths, *plan);
   if (!applied) return applied.error();
-  if (!recorded) return Ok();
-  Error error;
+  Error error = Error::Of(EBUSY, "rename", path);
   for (int attempt = 0; attempt < kMaxPatchAttempts; ++attempt) {
-    struct stat before {};
+    std::string patched = record->runc.Patch(resources, options);
     struct stat now {};
-    if (stat(path.c_str(), &before) != 0) {
+    if (stat(path.c_str(), &now) != 0) {
       error = Error::Sys("stat", path);
       break;
     }
-    auto text = ReadFile(path);
-    if (!text) {
-      error = text.error();
+    if (now.st_ino == record->identity.st_ino && now.st_dev == record->identity.st_dev) {
+      auto written = WriteWholeAt(AT_FDCWD, path, patched, now.st_mode & 07777U);
+      if (written) return Ok();
+      error = written.error();
       break;
     }
-    auto parsed = RuncRecord::Parse(std::move(*text), path);
-    if (!parsed) {
-      error = parsed.error();
-      break;
-    }
-    std::string patched = parsed->Patch(resources, options);
     // runc replaces the file by rename: another inode is another hand's version, which must not be lost.
-    if (stat(path.c_str(), &now) == 0 && now.st_ino != before.st_ino) continue;
-    auto written = WriteWholeAt(AT_FDCWD, path, patched, before.st_mode & 07777U);
-    if (written) return Ok();
-    error = written.error();
-    break;
+    record = ReadRecord(path);
+    if (!record) {
+      error = record.error();
+      break;
+    }
   }
   std::string left = applied->Undo();
   if (!left.empty()) error.text += (error.text.empty() ? "" : "; ") + left;
   return error;
+}
+
+// The record as it is now, if it is about this very init process.
+Result<ContainerBox::OpenRecord> ContainerBox::ReadRecord(const std::string& path) const {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat identity {};
+  if (!fd || fstat(fd.get(), &identity) != 0) {
+    Error error = Error::Sys("open", path);
+    return error.err == ENOENT ? std::move(error).With("ERR_CONTAINER_EXITED") : error;
+  }
+  auto text = RereadFd(fd.get(), path);
+  if (!text) return text.error();
+  auto runc = RuncRecord::Parse(std::move(*text), path);
+  if (!runc) return runc.error();
+  if (runc->init_pid() != query_.init_pid) {
+    return Error::Coded("ERR_CONTAINER_EXITED", "the runtime's record is about a later container of that id",
+                        record_directory_);
+  }
+  return OpenRecord{std::move(fd), identity, std::move(*runc)};
 }
 
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes) {

@@ -1,6 +1,7 @@
 // A running container's kernel side as one JavaScript handle holds it: found once, kept open, asked often.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -12,8 +13,10 @@
 #include "cgroup/descriptors.h"
 #include "cgroup/handle.h"
 #include "cgroup/plan.h"
+#include "cgroup/record_patch.h"
 #include "core/cgroup_paths.h"
 #include "core/result.h"
+#include "core/unique_fd.h"
 #include "state/runtime_record.h"
 
 namespace lc::addon {
@@ -50,13 +53,22 @@ class ContainerBox {
  private:
   Result<RuntimeRecord> LoadRecord() const;
   Result<CgroupPaths> Paths();
-  Status UpdateLocked(const RuntimeRecord& record, const Resources& resources, PlanOptions options);
+  // runc's record, with the descriptor that it was read from: as long as that is open no other file can have
+  // its inode number, so that tells whether another hand has put a new one in its place.
+  struct OpenRecord {
+    UniqueFd fd;
+    struct stat identity;
+    RuncRecord runc;
+  };
+  Result<OpenRecord> ReadRecord(const std::string& path) const;
+  Status UpdateRecorded(const CgroupPaths& paths, const Resources& resources, PlanOptions options);
 
   const ContainerQuery query_;
   const std::shared_ptr<DescriptorBudget> budget_;
   std::mutex mutex_;
   std::shared_ptr<CgroupHandle> handle_;
   std::string record_directory_;
+  RuntimeRecord::Kind record_kind_ = RuntimeRecord::Kind::kRunc;
 };
 
 // One pass over many, by two threads; each its figures or its own failure.

@@ -213,7 +213,8 @@ std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_
 }
 
 std::optional<JsonObject> FindJsonObject(std::string_view text,
-                                         std::initializer_list<std::string_view> path) {
+                                         std::initializer_list<std::string_view> path,
+                                         std::vector<JsonMember>* root) {
   std::optional<JsonObject> found;
   Walker walker(text, 0);
   // As deep as the path is long, whatever the text.
@@ -228,7 +229,7 @@ std::optional<JsonObject> FindJsonObject(std::string_view text,
       found = std::move(object);
       return true;
     }
-    return WalkObject(text, &walker, nullptr, [&](std::string_view name) {
+    return WalkObject(text, &walker, key == path.begin() ? root : nullptr, [&](std::string_view name) {
       if (name != *key) return false;
       // Of two with one name the last counts, whatever it is.
       found.reset();
