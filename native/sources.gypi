@@ -43,6 +43,7 @@
       "native/addon/container_box.cc",
       "native/addon/convert.cc",
       "native/addon/instance.cc",
+      "native/addon/lane.cc",
       "native/addon/module.cc",
       "native/addon/stats_object.cc"
     ],

@@ -53,7 +53,7 @@ const inFlight = 16
 const undo = new Undo()
 undo.onSignals()
 const report = new Report()
-const { figures, results } = report
+const { results } = report
 const { figure, atMost, atLeast, keep } = report
 let ground
 

@@ -225,29 +225,19 @@ Result<ContainerBox::OpenRecord> ContainerBox::ReadRecord(const std::string& pat
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes) {
   std::vector<Result<Stats>> out;
   out.reserve(boxes.size());
-  std::vector<std::shared_ptr<CgroupHandle>> kept;
-  std::vector<CgroupHandle*> handles;
-  std::vector<size_t> places;
-  for (size_t i = 0; i < boxes.size(); ++i) {
-    auto handle = boxes[i]->Handle();
+  StatsScratch scratch;
+  for (const std::shared_ptr<ContainerBox>& box : boxes) {
+    auto handle = box->Handle();
     if (!handle) {
       out.emplace_back(handle.error());
       continue;
     }
-    out.emplace_back(Stats{});
-    handles.push_back(handle->get());
-    kept.push_back(std::move(*handle));
-    places.push_back(i);
-  }
-  std::vector<Stats> stats(handles.size());
-  std::vector<Status> results(handles.size(), Ok());
-  constexpr unsigned kThreads = 2;
-  ReadStatsOfMany(handles, stats, results, kThreads, kFilesKeptOfMany);
-  for (size_t i = 0; i < handles.size(); ++i) {
-    if (results[i].ok()) {
-      *out[places[i]] = std::move(stats[i]);
+    Stats stats;
+    auto status = (*handle)->ReadStats(&scratch, &stats, kFilesKeptOfMany);
+    if (status) {
+      out.emplace_back(std::move(stats));
     } else {
-      out[places[i]] = results[i].error();
+      out.emplace_back(status.error());
     }
   }
   return out;

@@ -71,7 +71,7 @@ class ContainerBox {
   RuntimeRecord::Kind record_kind_ = RuntimeRecord::Kind::kRunc;
 };
 
-// One pass over many, by two threads; each its figures or its own failure.
+// One pass over many; each its figures or its own failure.
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes);
 
 }  // namespace lc::addon

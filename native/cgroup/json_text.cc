@@ -212,8 +212,7 @@ std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_
   return out;
 }
 
-std::optional<JsonObject> FindJsonObject(std::string_view text,
-                                         std::initializer_list<std::string_view> path,
+std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path,
                                          std::vector<JsonMember>* root) {
   std::optional<JsonObject> found;
   Walker walker(text, 0);

@@ -13,6 +13,9 @@
 namespace lc {
 namespace {
 
+// A runtime's record is some 6 KB: one read and the one that finds the end.
+constexpr size_t kFirstBuffer = 16384;
+
 int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
   int fd = -1;
   do {
@@ -25,7 +28,7 @@ int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
 Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start) {
   std::string out;
   size_t used = 0;
-  out.resize(4096);
+  out.resize(kFirstBuffer);
   for (;;) {
     if (used == out.size()) out.resize(out.size() * 2);
     size_t want = out.size() - used;
