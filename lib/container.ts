@@ -69,7 +69,7 @@ const ENOENT = 2
 const ECONNREFUSED = 111
 const maxLinkAttempts = 50
 /** Containers whose figures become objects in one turn of the event loop: some 25 us each. */
-const maxStatsPart = 16
+const maxStatsPart = 8
 
 function isGone(error: unknown): boolean {
   const { errno } = error as NativeFailure
