@@ -212,7 +212,7 @@ Result<ContainerBox::OpenRecord> ContainerBox::ReadRecord(const std::string& pat
     Error error = Error::Sys("open", path);
     return error.err == ENOENT ? std::move(error).With("ERR_CONTAINER_EXITED") : error;
   }
-  auto text = RereadFd(fd.get(), path);
+  auto text = RereadFd(fd.get(), path, kMaxFileBytes, static_cast<size_t>(identity.st_size));
   if (!text) return text.error();
   auto runc = RuncRecord::Parse(std::move(*text), path);
   if (!runc) return runc.error();

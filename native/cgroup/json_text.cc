@@ -177,6 +177,7 @@ bool WalkObject(std::string_view text, Walker* walker, std::vector<JsonMember>* 
   if (!walker->Take('{')) return false;
   walker->SkipBlanks();
   if (walker->Take('}')) return true;
+  if (out != nullptr) out->reserve(64);  // runc's record has some 40
   for (;;) {
     walker->SkipBlanks();
     size_t begin = walker->at();

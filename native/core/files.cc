@@ -13,9 +13,6 @@
 namespace lc {
 namespace {
 
-// A runtime's record is some 6 KB: one read and the one that finds the end.
-constexpr size_t kFirstBuffer = 16384;
-
 int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
   int fd = -1;
   do {
@@ -25,10 +22,11 @@ int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
 }
 
 // `offset` < 0 reads from the descriptor's own position.
-Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start) {
+Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start,
+                              size_t expected = 4096) {
   std::string out;
   size_t used = 0;
-  out.resize(kFirstBuffer);
+  out.resize(expected);
   for (;;) {
     if (used == out.size()) out.resize(out.size() * 2);
     size_t want = out.size() - used;
@@ -63,8 +61,8 @@ Result<std::string> ReadFile(const std::string& path, size_t limit) {
   return ReadFileAt(AT_FDCWD, path, limit);
 }
 
-Result<std::string> RereadFd(int fd, const std::string& path, size_t limit) {
-  return ReadToEnd(fd, path, limit, true);
+Result<std::string> RereadFd(int fd, const std::string& path, size_t limit, size_t expected) {
+  return ReadToEnd(fd, path, limit, true, expected + 1);
 }
 
 Status WriteAll(int fd, std::string_view data, const std::string& path) {

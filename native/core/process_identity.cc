@@ -1,10 +1,13 @@
 // Who a pid is: its start time tells a process from a later one that got the same number.
 #include "core/process_identity.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <csignal>
+#include <cstdio>
 #include <string>
 
 #include "core/files.h"
@@ -42,9 +45,16 @@ Result<ProcStat> ParseProcStat(std::string_view text) {
 }
 
 Result<ProcStat> ReadProcStat(pid_t pid) {
-  auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
-  if (!text) return text.error();
-  return ParseProcStat(*text);
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  // Asked before everything that touches a process, so by the shortest way: the line comes whole with one
+  // read.
+  UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error::Sys("open", path);
+  char line[2048];
+  ssize_t n = read(fd.get(), line, sizeof line);
+  if (n < 0) return Error::Sys("read", path);
+  return ParseProcStat({line, static_cast<size_t>(n)});
 }
 
 bool IsAlive(pid_t pid, uint64_t start) {
