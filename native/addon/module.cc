@@ -46,6 +46,7 @@ Napi::Value Unref(const Napi::CallbackInfo& info) {
 // resolves: the environment is gone then.
 Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
   auto* instance = env.GetInstanceData<Instance>();
+  if (!instance->connections) return env.Undefined();  // the environment is on its way out
   auto added = instance->connections->Add(std::move(fd));
   if (!added) return ToError(env, added.error()).Value();
   return Napi::Number::New(env, *added);

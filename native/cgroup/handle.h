@@ -91,9 +91,4 @@ class CgroupHandle final : public DescriptorHolder {
   Error error_;
 };
 
-// Each handle's figures, by as many threads as `threads` says, the caller's own among them. stats and results
-// have as many elements as handles.
-void ReadStatsOfMany(std::span<CgroupHandle* const> handles, std::span<Stats> stats,
-                     std::span<Status> results, unsigned threads, size_t keep);
-
 }  // namespace lc

@@ -177,6 +177,7 @@ bool WalkObject(std::string_view text, Walker* walker, std::vector<JsonMember>* 
   if (!walker->Take('{')) return false;
   walker->SkipBlanks();
   if (walker->Take('}')) return true;
+  if (out != nullptr) out->reserve(64);  // runc's record has some 40
   for (;;) {
     walker->SkipBlanks();
     size_t begin = walker->at();
@@ -212,8 +213,8 @@ std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_
   return out;
 }
 
-std::optional<JsonObject> FindJsonObject(std::string_view text,
-                                         std::initializer_list<std::string_view> path) {
+std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path,
+                                         std::vector<JsonMember>* root) {
   std::optional<JsonObject> found;
   Walker walker(text, 0);
   // As deep as the path is long, whatever the text.
@@ -228,7 +229,7 @@ std::optional<JsonObject> FindJsonObject(std::string_view text,
       found = std::move(object);
       return true;
     }
-    return WalkObject(text, &walker, nullptr, [&](std::string_view name) {
+    return WalkObject(text, &walker, key == path.begin() ? root : nullptr, [&](std::string_view name) {
       if (name != *key) return false;
       // Of two with one name the last counts, whatever it is.
       found.reset();

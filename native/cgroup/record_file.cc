@@ -2,14 +2,13 @@
 #include "cgroup/record_file.h"
 
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cgroup/record_patch.h"
+#include <cerrno>
+#include <cstdio>
+
 #include "core/files.h"
-#include "core/unique_fd.h"
 
 namespace lc {
 namespace {
@@ -18,81 +17,96 @@ namespace {
 constexpr int kMaxRounds = 100;
 constexpr unsigned kExchange = 2;  // RENAME_EXCHANGE of linux/fs.h, for C libraries without the name
 
-// A version of the file, told from every other by its inode: held open, so that no other can get the number.
-struct Version {
-  UniqueFd fd;
-  dev_t dev = 0;
-  ino_t ino = 0;
-  mode_t mode = 0;
-
-  static Result<Version> Open(const std::string& path) {
-    Version out;
-    out.fd.Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    struct stat st {};
-    if (!out.fd || fstat(out.fd.get(), &st) != 0) return Error::Sys("open", path);
-    out.dev = st.st_dev;
-    out.ino = st.st_ino;
-    out.mode = st.st_mode & 07777U;
-    return out;
+UniqueFd OpenNew(const std::string& path, mode_t mode) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+  UniqueFd fd(open(path.c_str(), kFlags, mode));
+  if (!fd && errno == EEXIST) {  // left by a program that died
+    unlink(path.c_str());
+    fd.Reset(open(path.c_str(), kFlags, mode));
   }
-  bool operator==(const Version& other) const { return dev == other.dev && ino == other.ino; }
-};
-
-Result<Version> WriteNew(const std::string& temporary, const std::string& path, std::string_view text,
-                         mode_t mode) {
-  unlink(temporary.c_str());  // left by a program that died
-  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
-  if (!fd) return Error::Sys("open", path);
-  auto written = WriteAll(fd.get(), text, path);
-  if (!written) return written.error();
-  return Version::Open(temporary);
+  return fd;
 }
 
 }  // namespace
 
-Status PatchRecordFile(const std::string& path, const Resources& resources, const PlanOptions& options) {
-  const std::string temporary = path + ".tmp." + std::to_string(getpid());
+Result<RecordFile> RecordFile::Open(std::string path) {
+  auto base = Read(path, path);
+  if (!base) return base.error();
+  return RecordFile(std::move(path), std::move(*base));
+}
+
+Result<RecordFile::Version> RecordFile::Read(const std::string& from, const std::string& path) {
+  UniqueFd fd(open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  struct stat identity {};
+  if (!fd || fstat(fd.get(), &identity) != 0) return Error::Sys("open", path);
+  auto text = RereadFd(fd.get(), path, kMaxFileBytes, static_cast<size_t>(identity.st_size));
+  if (!text) return text.error();
+  auto record = RuncRecord::Parse(std::move(*text), path);
+  if (!record) return record.error();
+  return Version{std::move(fd), identity, std::move(*record)};
+}
+
+Result<RecordFile::Version> RecordFile::ReadNewer(const std::string& from) const {
+  auto newer = Read(from, path_);
+  if (newer && newer->record.init_pid() != base_.record.init_pid()) {
+    return Error::Coded("ERR_CONTAINER_EXITED", "the runtime's record is about a later container of that id",
+                        path_);
+  }
+  return newer;
+}
+
+Status RecordFile::Patch(const Resources& resources, const PlanOptions& options) {
+  const std::string temporary = path_ + ".tmp." + std::to_string(getpid());
   auto fail = [&](Error error) -> Status {
     unlink(temporary.c_str());
     return error;
   };
-  auto base = Version::Open(path);
-  if (!base) return base.error();
-  Version expected = std::move(*base);
-  UniqueFd source(fcntl(expected.fd.get(), F_DUPFD_CLOEXEC, 3));
+  // What the file is believed to be when ours takes its place: the version patched, or one of ours.
+  UniqueFd expected_fd;
+  struct stat expected = base_.identity;
   for (int round = 0; round < kMaxRounds; ++round) {
-    auto text = RereadFd(source.get(), path);
-    if (!text) return fail(text.error());
-    auto record = RuncRecord::Parse(std::move(*text), path);
-    if (!record) return fail(record.error());
-    auto ours = WriteNew(temporary, path, record->Patch(resources, options), expected.mode);
-    if (!ours) return fail(ours.error());
+    UniqueFd fd = OpenNew(temporary, base_.identity.st_mode & 07777U);
+    if (!fd) return Error::Sys("open", path_);
+    struct stat ours {};
+    auto written = WriteAll(fd.get(), base_.record.Patch(resources, options), path_);
+    if (!written) return fail(written.error());
+    if (fstat(fd.get(), &ours) != 0) return fail(Error::Sys("fstat", path_));
     // The two names change places in one step, so what was there until then is known for sure.
-    if (syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), kExchange) != 0) {
+    if (syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path_.c_str(), kExchange) != 0) {
       // A file system that cannot do it: a look, and at once the rename.
-      if (errno != EINVAL && errno != ENOSYS) return fail(Error::Sys("rename", path));
-      auto now = Version::Open(path);
-      if (!now) return fail(now.error());
-      if (!(*now == expected)) {
-        expected = std::move(*now);
-        source.Reset(fcntl(expected.fd.get(), F_DUPFD_CLOEXEC, 3));
-        continue;
+      if (errno != EINVAL && errno != ENOSYS) return fail(Error::Sys("rename", path_));
+      struct stat now {};
+      if (stat(path_.c_str(), &now) != 0) return fail(Error::Sys("stat", path_));
+      if (base_.IsOf(now)) {
+        if (rename(temporary.c_str(), path_.c_str()) != 0) return fail(Error::Sys("rename", path_));
+        return Ok();
       }
-      if (rename(temporary.c_str(), path.c_str()) != 0) return fail(Error::Sys("rename", path));
-      return Ok();
+      unlink(temporary.c_str());
+      auto newer = ReadNewer(path_);
+      if (!newer) return newer.error();
+      base_ = std::move(*newer);
+      expected = base_.identity;
+      continue;
     }
-    auto before = Version::Open(temporary);
-    if (!before) return before.error();
-    if (*before == expected) {
+    struct stat before {};
+    if (stat(temporary.c_str(), &before) != 0) return Error::Sys("stat", path_);
+    if (before.st_ino == expected.st_ino && before.st_dev == expected.st_dev) {
       unlink(temporary.c_str());
       return Ok();
     }
     // Another hand saved between our look and the exchange: its version is the newer one, to be patched in
-    // turn.
-    source = std::move(before->fd);
-    expected = std::move(*ours);
+    // turn, or put back.
+    auto newer = ReadNewer(temporary);
+    if (!newer) {
+      rename(temporary.c_str(), path_.c_str());
+      return newer.error();
+    }
+    base_ = std::move(*newer);
+    expected_fd = std::move(fd);
+    expected = ours;
   }
-  return fail(Error::Of(EAGAIN, "rename", path));
+  rename(temporary.c_str(), path_.c_str());  // what the other hand saved last
+  return Error::Of(EAGAIN, "rename", path_);
 }
 
 }  // namespace lc

@@ -1,0 +1,56 @@
+// One thread for each environment that takes a call at a time, for a shorter way than the thread pool's.
+#pragma once
+
+#include <napi.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <memory>
+
+namespace lc::addon {
+
+// A call off the JavaScript thread.
+class Job {
+ public:
+  Job() = default;
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+  virtual ~Job() = default;
+  virtual void Execute() = 0;            // on another thread; touches no JavaScript value
+  virtual void Complete(Napi::Env) = 0;  // on the JavaScript thread, unless the environment ends before
+};
+
+// Most calls here take less time than it takes to wake a sleeping thread. So the lane's thread, having done
+// one, looks out for the next for a moment before it sleeps: a program that makes one call after the other
+// wakes nobody but itself. No call ever waits behind another: while the lane is busy they go to the thread
+// pool.
+class Lane {
+ public:
+  explicit Lane(Napi::Env env);
+  ~Lane();
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  // By the lane, or by the thread pool.
+  void Run(std::unique_ptr<Job> job);
+
+ private:
+  static void Deliver(Napi::Env env, Napi::Function, Lane* lane, Job* job);
+  using Completions = Napi::TypedThreadSafeFunction<Lane, Job, &Lane::Deliver>;
+
+  bool Start();
+  void Stop();
+  void Work();
+  Job* Next();
+
+  Napi::Env env_;
+  enum class State { kNew, kRuns, kOff };
+  State state_ = State::kNew;
+  pthread_t thread_{};
+  Completions completions_;
+  unsigned in_flight_ = 0;
+  std::atomic<bool> busy_{false};
+  std::atomic<Job*> next_{nullptr};
+};
+
+}  // namespace lc::addon
