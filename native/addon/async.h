@@ -25,7 +25,7 @@ class Async final : public Job {
   static Napi::Promise Run(Napi::Env env, Work work, Convert convert) {
     auto job = std::make_unique<Async>(env, std::move(work), std::move(convert));
     Napi::Promise promise = job->deferred_.Promise();
-    env.GetInstanceData<Instance>()->lane.Run(std::move(job));
+    Lane::Run(env, env.GetInstanceData<Instance>()->lanes, std::move(job));
     return promise;
   }
 

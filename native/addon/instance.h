@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <array>
 #include <memory>
 
 #include "addon/lane.h"
@@ -13,7 +14,7 @@
 namespace lc::addon {
 
 struct Instance {
-  explicit Instance(Napi::Env env) : env(env), lane(env) {}
+  explicit Instance(Napi::Env env) : env(env), lanes{Lane(env), Lane(env)} {}
 
   // The receiver of facts, once: `listener([[connection, message | null], ...])`, null when it closed.
   void Listen(const Napi::Function& listener);
@@ -22,7 +23,7 @@ struct Instance {
   void Unref();
 
   Napi::Env env;
-  Lane lane;
+  std::array<Lane, 2> lanes;
   std::shared_ptr<events::ShimImages> images = std::make_shared<events::ShimImages>();
   // How many kernel files this environment's containers keep open; shared, since work in flight may outlive
   // it.

@@ -1,9 +1,10 @@
-// One thread for each environment that takes a call at a time, for a shorter way than the thread pool's.
+// Threads of an environment that take a call each, for a shorter way than the thread pool's.
 #pragma once
 
 #include <napi.h>
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <memory>
 
@@ -22,8 +23,7 @@ class Job {
 
 // Most calls here take less time than it takes to wake a sleeping thread. So the lane's thread, having done
 // one, looks out for the next for a moment before it sleeps: a program that makes one call after the other
-// wakes nobody but itself. No call ever waits behind another: while the lane is busy they go to the thread
-// pool.
+// wakes nobody but itself. No call ever waits behind another: see Run.
 class Lane {
  public:
   explicit Lane(Napi::Env env);
@@ -31,13 +31,14 @@ class Lane {
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  // By the lane, or by the thread pool.
-  void Run(std::unique_ptr<Job> job);
+  // By the first lane that is free, or else by the thread pool.
+  static void Run(Napi::Env env, std::array<Lane, 2>& lanes, std::unique_ptr<Job> job);
 
  private:
   static void Deliver(Napi::Env env, Napi::Function, Lane* lane, Job* job);
   using Completions = Napi::TypedThreadSafeFunction<Lane, Job, &Lane::Deliver>;
 
+  bool Take(std::unique_ptr<Job>* job);
   bool Start();
   void Stop();
   void Work();
