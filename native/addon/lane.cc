@@ -3,8 +3,6 @@
 
 #include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +14,6 @@ namespace {
 
 // As long as it takes a program to hear of one call's end and to make the next.
 constexpr int64_t kLookOutNs = 50'000;
-constexpr uint64_t kSliceNs = 200'000;
 
 int64_t NowNs() {
   timespec now{};
@@ -39,29 +36,6 @@ bool HasManyCpus() {
     return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 1;
   }();
   return many;
-}
-
-// Two readers at work on two cores, each with milliseconds of its time slice left, make the JavaScript thread
-// wait when it has something to do. With a short slice (Linux 6.12; ignored before) they give way soon, and
-// lose little when they yield.
-void ShortenSlice() {
-#ifdef SYS_sched_setattr
-  struct {  // sched_setattr(2), the first version of it
-    uint32_t size;
-    uint32_t policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime;
-    uint64_t deadline;
-    uint64_t period;
-  } attributes{};
-  attributes.size = sizeof attributes;
-  attributes.policy = SCHED_OTHER;
-  attributes.nice = getpriority(PRIO_PROCESS, 0);
-  attributes.runtime = kSliceNs;
-  syscall(SYS_sched_setattr, 0, &attributes, 0);
-#endif
 }
 
 class Stopper final : public Job {
@@ -165,7 +139,6 @@ Job* Lane::Next() {
 }
 
 void Lane::Work() {
-  ShortenSlice();
   for (;;) {
     Job* job = Next();
     if (job == &stop_mark) return;

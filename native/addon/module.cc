@@ -137,6 +137,11 @@ Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
   return Napi::External<BoxPointer>::New(info.Env(), box, [](Napi::Env, BoxPointer* gone) { delete gone; });
 }
 
+Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
+  Of(info)->budget->SetLimit(info[0].ToNumber().Uint32Value());
+  return info.Env().Undefined();
+}
+
 Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
   auto box = ToBox(info[0]);
   return Async<std::string>::Run(
@@ -255,6 +260,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("signalProcess", Napi::Function::New(env, SignalProcess, "signalProcess"));
   exports.Set("startTime", Napi::Function::New(env, StartTime, "startTime"));
   exports.Set("container", Napi::Function::New(env, OpenContainer, "container"));
+  exports.Set("limitDescriptors", Napi::Function::New(env, LimitDescriptors, "limitDescriptors"));
   exports.Set("status", Napi::Function::New(env, ContainerStatus, "status"));
   exports.Set("stats", Napi::Function::New(env, ReadStats, "stats"));
   exports.Set("statsSync", Napi::Function::New(env, ReadStatsSync, "statsSync"));

@@ -46,7 +46,7 @@ class CgroupHandle final : public DescriptorHolder {
 
   // One for each different path; joined controllers share it.
   struct Directory {
-    std::string path;
+    const std::string* path = nullptr;  // in paths_
     int fd = -1;
     bool kept = false;
     bool suspect = false;  // a file was not found: was it the whole directory?

@@ -86,7 +86,7 @@ CgroupHandle::Outcome CgroupHandle::ReadV1Freezer(StatsScratch* scratch, Freezer
   auto state = ParseFreezerState(text);
   if (!state) {
     error_ = Error::Coded("ERR_STATE_CORRUPT", "not a freezer state",
-                          At(StatPlace::kFreezer)->path + "/freezer.state");
+                          *At(StatPlace::kFreezer)->path + "/freezer.state");
     return Outcome::kFailed;
   }
   out->state = *state;
@@ -104,7 +104,7 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
   Touch();
   error_ = {};
   keep_ = SIZE_MAX;
-  if (gone_) return CgroupGone(directories_.front().path, ENODEV);
+  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
   ForgetAbsences();
   Freezer out;
   StatsScratch scratch;
@@ -130,7 +130,8 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
         out = *parsed;
       } else {
         outcome = Outcome::kFailed;
-        error_ = Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", directory->path + "/cgroup.freeze");
+        error_ =
+            Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", *directory->path + "/cgroup.freeze");
       }
     }
   }
