@@ -89,6 +89,7 @@ check: setup-test build ## types, linters and formats; warnings are errors
 
 bench: build setup-test
 	node bench/exec/run.mjs
+	node bench/cgroups/run.mjs
 
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "addon/lane.h"
 #include "cgroup/freeze.h"
 #include "cgroup/mode.h"
 #include "cgroup/record_file.h"
@@ -184,7 +185,11 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   if (!lock) return Error::Sys("open", record_directory_).With("ERR_CONTAINER_EXITED");
   if (flock(lock.get(), LOCK_EX) != 0) return Error::Sys("flock", record_directory_);
   const CgroupPaths& paths = (*handle)->paths();
-  if (record_kind_ == RuntimeRecord::Kind::kRunc) return UpdateRecorded(paths, *resources, options);
+  if (record_kind_ == RuntimeRecord::Kind::kRunc) {
+    Status updated = UpdateRecorded(lock.get(), paths, *resources, options);
+    Lane::CloseLater(std::move(lock));
+    return updated;
+  }
   auto record = LoadRecord();
   if (!record) return record.error();
   if (!IsAlive(query_.init_pid, query_.init_start)) return Exited();
@@ -195,9 +200,9 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   return Ok();  // `crun update` keeps nothing
 }
 
-Status ContainerBox::UpdateRecorded(const CgroupPaths& paths, const Resources& resources,
+Status ContainerBox::UpdateRecorded(int directory, const CgroupPaths& paths, const Resources& resources,
                                     PlanOptions options) {
-  auto file = RecordFile::Open(record_directory_ + "/state.json");
+  auto file = RecordFile::Open(record_directory_ + "/state.json", directory);
   if (!file) {
     Error error = std::move(file.error());
     return error.err == ENOENT ? std::move(error).With("ERR_CONTAINER_EXITED") : error;
@@ -211,7 +216,10 @@ Status ContainerBox::UpdateRecorded(const CgroupPaths& paths, const Resources& r
   auto applied = ApplyPlan(paths, *plan);
   if (!applied) return applied.error();
   auto patched = file->Patch(resources, options);
-  if (patched) return Ok();
+  if (patched) {
+    Lane::CloseLater(file->ReleaseOld());
+    return Ok();
+  }
   Error error = std::move(patched.error());
   std::string left = applied->Undo();
   if (!left.empty()) error.text += (error.text.empty() ? "" : "; ") + left;

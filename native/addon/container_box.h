@@ -53,7 +53,8 @@ class ContainerBox {
  private:
   Result<RuntimeRecord> LoadRecord() const;
   Result<CgroupPaths> Paths();
-  Status UpdateRecorded(const CgroupPaths& paths, const Resources& resources, PlanOptions options);
+  Status UpdateRecorded(int directory, const CgroupPaths& paths, const Resources& resources,
+                        PlanOptions options);
 
   const ContainerQuery query_;
   const std::shared_ptr<DescriptorBudget> budget_;

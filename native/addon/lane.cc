@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace lc::addon {
 namespace {
@@ -37,6 +38,9 @@ bool HasManyCpus() {
   }();
   return many;
 }
+
+// Of a lane's thread: what it has yet to close.
+thread_local std::vector<UniqueFd>* closing = nullptr;
 
 class Stopper final : public Job {
  public:
@@ -138,7 +142,13 @@ Job* Lane::Next() {
   return next_.exchange(nullptr);
 }
 
+void Lane::CloseLater(UniqueFd fd) {
+  if (closing != nullptr) closing->push_back(std::move(fd));
+}
+
 void Lane::Work() {
+  std::vector<UniqueFd> descriptors;
+  closing = &descriptors;
   for (;;) {
     Job* job = Next();
     if (job == &stop_mark) return;
@@ -146,6 +156,7 @@ void Lane::Work() {
     // Before the word is given: whoever hears it finds the lane free.
     busy_.store(false);
     if (completions_.NonBlockingCall(job) != napi_ok) delete job;
+    descriptors.clear();
   }
 }
 

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <memory>
 
+#include "core/unique_fd.h"
+
 namespace lc::addon {
 
 // A call off the JavaScript thread.
@@ -33,6 +35,10 @@ class Lane {
 
   // By the first lane that is free, or else by the thread pool.
   static void Run(Napi::Env env, std::array<Lane, 2>& lanes, std::unique_ptr<Job> job);
+
+  // From within a job: closed once the word is given that the job is done, which need not wait for it. (The
+  // last descriptor of a removed file is dear: the file goes with it.) Elsewhere at once.
+  static void CloseLater(UniqueFd fd);
 
  private:
   static void Deliver(Napi::Env env, Napi::Function, Lane* lane, Job* job);

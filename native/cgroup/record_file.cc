@@ -17,26 +17,28 @@ namespace {
 constexpr int kMaxRounds = 100;
 constexpr unsigned kExchange = 2;  // RENAME_EXCHANGE of linux/fs.h, for C libraries without the name
 
-UniqueFd OpenNew(const std::string& path, mode_t mode) {
+UniqueFd OpenNew(int directory, const std::string& name, mode_t mode) {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-  UniqueFd fd(open(path.c_str(), kFlags, mode));
+  UniqueFd fd(openat(directory, name.c_str(), kFlags, mode));
   if (!fd && errno == EEXIST) {  // left by a program that died
-    unlink(path.c_str());
-    fd.Reset(open(path.c_str(), kFlags, mode));
+    unlinkat(directory, name.c_str(), 0);
+    fd.Reset(openat(directory, name.c_str(), kFlags, mode));
   }
   return fd;
 }
 
 }  // namespace
 
-Result<RecordFile> RecordFile::Open(std::string path) {
-  auto base = Read(path, path);
+Result<RecordFile> RecordFile::Open(std::string path, int directory) {
+  std::string name = directory == AT_FDCWD ? path : path.substr(path.rfind('/') + 1);
+  auto base = Read(directory, name, path);
   if (!base) return base.error();
-  return RecordFile(std::move(path), std::move(*base));
+  return RecordFile(std::move(path), directory, std::move(name), std::move(*base));
 }
 
-Result<RecordFile::Version> RecordFile::Read(const std::string& from, const std::string& path) {
-  UniqueFd fd(open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+Result<RecordFile::Version> RecordFile::Read(int directory, const std::string& from,
+                                             const std::string& path) {
+  UniqueFd fd(openat(directory, from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   struct stat identity {};
   if (!fd || fstat(fd.get(), &identity) != 0) return Error::Sys("open", path);
   auto text = RereadFd(fd.get(), path, kMaxFileBytes, static_cast<size_t>(identity.st_size));
@@ -47,7 +49,7 @@ Result<RecordFile::Version> RecordFile::Read(const std::string& from, const std:
 }
 
 Result<RecordFile::Version> RecordFile::ReadNewer(const std::string& from) const {
-  auto newer = Read(from, path_);
+  auto newer = Read(directory_, from, path_);
   if (newer && newer->record.init_pid() != base_.record.init_pid()) {
     return Error::Coded("ERR_CONTAINER_EXITED", "the runtime's record is about a later container of that id",
                         path_);
@@ -56,56 +58,57 @@ Result<RecordFile::Version> RecordFile::ReadNewer(const std::string& from) const
 }
 
 Status RecordFile::Patch(const Resources& resources, const PlanOptions& options) {
-  const std::string temporary = path_ + ".tmp." + std::to_string(getpid());
+  const std::string temporary = name_ + ".tmp." + std::to_string(getpid());
   auto fail = [&](Error error) -> Status {
-    unlink(temporary.c_str());
+    unlinkat(directory_, temporary.c_str(), 0);
     return error;
   };
   // What the file is believed to be when ours takes its place: the version patched, or one of ours.
   UniqueFd expected_fd;
   struct stat expected = base_.identity;
   for (int round = 0; round < kMaxRounds; ++round) {
-    UniqueFd fd = OpenNew(temporary, base_.identity.st_mode & 07777U);
+    UniqueFd fd = OpenNew(directory_, temporary, base_.identity.st_mode & 07777U);
     if (!fd) return Error::Sys("open", path_);
     struct stat ours {};
     auto written = WriteAll(fd.get(), base_.record.Patch(resources, options), path_);
     if (!written) return fail(written.error());
     if (fstat(fd.get(), &ours) != 0) return fail(Error::Sys("fstat", path_));
     // The two names change places in one step, so what was there until then is known for sure.
-    if (syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path_.c_str(), kExchange) != 0) {
+    if (syscall(SYS_renameat2, directory_, temporary.c_str(), directory_, name_.c_str(), kExchange) != 0) {
       // A file system that cannot do it: a look, and at once the rename.
       if (errno != EINVAL && errno != ENOSYS) return fail(Error::Sys("rename", path_));
       struct stat now {};
-      if (stat(path_.c_str(), &now) != 0) return fail(Error::Sys("stat", path_));
+      if (fstatat(directory_, name_.c_str(), &now, 0) != 0) return fail(Error::Sys("stat", path_));
       if (base_.IsOf(now)) {
-        if (rename(temporary.c_str(), path_.c_str()) != 0) return fail(Error::Sys("rename", path_));
+        if (renameat(directory_, temporary.c_str(), directory_, name_.c_str()) != 0)
+          return fail(Error::Sys("rename", path_));
         return Ok();
       }
-      unlink(temporary.c_str());
-      auto newer = ReadNewer(path_);
+      unlinkat(directory_, temporary.c_str(), 0);
+      auto newer = ReadNewer(name_);
       if (!newer) return newer.error();
       base_ = std::move(*newer);
       expected = base_.identity;
       continue;
     }
     struct stat before {};
-    if (stat(temporary.c_str(), &before) != 0) return Error::Sys("stat", path_);
+    if (fstatat(directory_, temporary.c_str(), &before, 0) != 0) return Error::Sys("stat", path_);
     if (before.st_ino == expected.st_ino && before.st_dev == expected.st_dev) {
-      unlink(temporary.c_str());
+      unlinkat(directory_, temporary.c_str(), 0);
       return Ok();
     }
     // Another hand saved between our look and the exchange: its version is the newer one, to be patched in
     // turn, or put back.
     auto newer = ReadNewer(temporary);
     if (!newer) {
-      rename(temporary.c_str(), path_.c_str());
+      renameat(directory_, temporary.c_str(), directory_, name_.c_str());
       return newer.error();
     }
     base_ = std::move(*newer);
     expected_fd = std::move(fd);
     expected = ours;
   }
-  rename(temporary.c_str(), path_.c_str());  // what the other hand saved last
+  renameat(directory_, temporary.c_str(), directory_, name_.c_str());  // what the other hand saved last
   return Error::Of(EAGAIN, "rename", path_);
 }
 
