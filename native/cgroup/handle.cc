@@ -81,7 +81,7 @@ int8_t CgroupHandle::AddDirectory(const std::string& path, std::vector<std::stri
     }
     return kNowhere;
   }
-  directories_.push_back(std::move(directory));
+  directories_.push_back(directory);
   return static_cast<int8_t>(directories_.size() - 1);
 }
 
