@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "core/files.h"
 
@@ -25,6 +26,37 @@ UniqueFd OpenNew(int directory, const std::string& name, mode_t mode) {
     fd.Reset(openat(directory, name.c_str(), kFlags, mode));
   }
   return fd;
+}
+
+bool IsSame(const struct stat& a, const struct stat& b) {
+  return a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+// The two names change places in one step, so what was there until then is known for sure.
+bool Exchange(int directory, const std::string& one, const std::string& other) {
+  return syscall(SYS_renameat2, directory, one.c_str(), directory, other.c_str(), kExchange) == 0;
+}
+
+// A file held open, so that no other can get its inode number.
+struct Pinned {
+  UniqueFd fd;
+  struct stat identity {};
+};
+
+// Gives up after an exchange: `name` has `ours`, made from an older version than the one at `displaced`. That
+// one goes back, and so does any that another hand saves meanwhile.
+void PutBack(int directory, const std::string& displaced, const std::string& name, Pinned ours) {
+  for (;;) {
+    Pinned newer;
+    newer.fd.Reset(openat(directory, displaced.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!newer.fd || fstat(newer.fd.get(), &newer.identity) != 0) return;
+    if (!Exchange(directory, displaced, name)) return;
+    struct stat out {};
+    if (fstatat(directory, displaced.c_str(), &out, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (IsSame(out, ours.identity)) break;
+    ours = std::move(newer);
+  }
+  unlinkat(directory, displaced.c_str(), 0);
 }
 
 }  // namespace
@@ -58,58 +90,55 @@ Result<RecordFile::Version> RecordFile::ReadNewer(const std::string& from) const
 }
 
 Status RecordFile::Patch(const Resources& resources, const PlanOptions& options) {
-  const std::string temporary = name_ + ".tmp." + std::to_string(getpid());
+  // Ours to be, and the version of another hand that an exchange took from its place, take turns with two
+  // names.
+  std::string temporary = name_ + ".tmp." + std::to_string(getpid());
+  std::string displaced = temporary + ".was";
+  bool exchanged = false;
+  // What the file is believed to be when ours takes its place: the version patched, or one of ours.
+  Pinned expected{UniqueFd(), base_.identity};
   auto fail = [&](Error error) -> Status {
     unlinkat(directory_, temporary.c_str(), 0);
+    if (exchanged) PutBack(directory_, displaced, name_, std::move(expected));
     return error;
   };
-  // What the file is believed to be when ours takes its place: the version patched, or one of ours.
-  UniqueFd expected_fd;
-  struct stat expected = base_.identity;
   for (int round = 0; round < kMaxRounds; ++round) {
-    UniqueFd fd = OpenNew(directory_, temporary, base_.identity.st_mode & 07777U);
-    if (!fd) return Error::Sys("open", path_);
-    struct stat ours {};
-    auto written = WriteAll(fd.get(), base_.record.Patch(resources, options), path_);
+    Pinned ours{OpenNew(directory_, temporary, base_.identity.st_mode & 07777U), {}};
+    if (!ours.fd) return fail(Error::Sys("open", path_));
+    auto written = WriteAll(ours.fd.get(), base_.record.Patch(resources, options), path_);
     if (!written) return fail(written.error());
-    if (fstat(fd.get(), &ours) != 0) return fail(Error::Sys("fstat", path_));
-    // The two names change places in one step, so what was there until then is known for sure.
-    if (syscall(SYS_renameat2, directory_, temporary.c_str(), directory_, name_.c_str(), kExchange) != 0) {
+    if (fstat(ours.fd.get(), &ours.identity) != 0) return fail(Error::Sys("fstat", path_));
+    if (!Exchange(directory_, temporary, name_)) {
       // A file system that cannot do it: a look, and at once the rename.
       if (errno != EINVAL && errno != ENOSYS) return fail(Error::Sys("rename", path_));
       struct stat now {};
       if (fstatat(directory_, name_.c_str(), &now, 0) != 0) return fail(Error::Sys("stat", path_));
-      if (base_.IsOf(now)) {
-        if (renameat(directory_, temporary.c_str(), directory_, name_.c_str()) != 0)
-          return fail(Error::Sys("rename", path_));
-        return Ok();
+      if (IsSame(now, base_.identity)) {
+        if (renameat(directory_, temporary.c_str(), directory_, name_.c_str()) == 0) return Ok();
+        return fail(Error::Sys("rename", path_));
       }
-      unlinkat(directory_, temporary.c_str(), 0);
       auto newer = ReadNewer(name_);
-      if (!newer) return newer.error();
+      if (!newer) return fail(newer.error());
       base_ = std::move(*newer);
-      expected = base_.identity;
       continue;
     }
     struct stat before {};
     if (fstatat(directory_, temporary.c_str(), &before, 0) != 0) return Error::Sys("stat", path_);
-    if (before.st_ino == expected.st_ino && before.st_dev == expected.st_dev) {
+    if (IsSame(before, expected.identity)) {
       unlinkat(directory_, temporary.c_str(), 0);
+      if (exchanged) unlinkat(directory_, displaced.c_str(), 0);
       return Ok();
     }
     // Another hand saved between our look and the exchange: its version is the newer one, to be patched in
-    // turn, or put back.
-    auto newer = ReadNewer(temporary);
-    if (!newer) {
-      renameat(directory_, temporary.c_str(), directory_, name_.c_str());
-      return newer.error();
-    }
+    // turn.
+    exchanged = true;
+    std::swap(temporary, displaced);
+    expected = std::move(ours);
+    auto newer = ReadNewer(displaced);
+    if (!newer) return fail(newer.error());
     base_ = std::move(*newer);
-    expected_fd = std::move(fd);
-    expected = ours;
   }
-  renameat(directory_, temporary.c_str(), directory_, name_.c_str());  // what the other hand saved last
-  return Error::Of(EAGAIN, "rename", path_);
+  return fail(Error::Of(EAGAIN, "rename", path_));
 }
 
 }  // namespace lc

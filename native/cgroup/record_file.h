@@ -38,9 +38,6 @@ class RecordFile {
     UniqueFd fd;
     struct stat identity;
     RuncRecord record;
-    bool IsOf(const struct stat& other) const {
-      return identity.st_ino == other.st_ino && identity.st_dev == other.st_dev;
-    }
   };
   static Result<Version> Read(int directory, const std::string& from, const std::string& path);
   // As Read, of what another hand saved since.

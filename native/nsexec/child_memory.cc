@@ -149,9 +149,8 @@ void ChildMemory::KeepRest() const {
     rest.remove_prefix(length == std::string_view::npos ? rest.size() : length + 1);
     bool needed = mapping.begin == mapping.end || (mapping.begin < image.end && image.begin < mapping.end) ||
                   mapping.contains(&errno) || mapping.contains(base_ + kGuard);
-    if (needed) continue;
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): numbers of /proc
-    madvise(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin, MADV_DONTFORK);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address read from text
+    if (!needed) madvise(reinterpret_cast<void*>(mapping.begin), mapping.end - mapping.begin, MADV_DONTFORK);
   }
 }
 

@@ -24,7 +24,7 @@ void Container::Teardown() {
   if (deleting_) return;
   deleting_ = true;
   // So that it is finished should this shim be killed. A full disk is no reason not to delete.
-  { UniqueFd mark(open(kDeleting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)); }
+  UniqueFd mark(open(kDeleting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   delete_timer_ = loop_.After(kDefaultTimeoutMs, [this] {
     delete_timer_ = 0;
     DeleteFail(Error::Coded("ERR_CONTAINER_NOT_STOPPED", "its processes did not end in 15 s after SIGKILL"));

@@ -93,6 +93,7 @@ TEST_CASE("record file: no save of another hand is lost, and every reader sees a
   bool whole = true;
   bool forward = true;
   while (!done) {
+    // Gives up where the other hand is too fast, and then must lose nothing either.
     if (!Patch(path, Memory(++patches)).ok()) --patches;
     std::string text = tree.Text("state.json");
     whole = whole && lc::RuncRecord::Parse(text, path).ok();
