@@ -17,8 +17,6 @@ CHAOS_SECONDS ?= 300
 
 .PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
 
-
-
 # Installs only what is missing, and asks the package server only then.
 define install
 	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
@@ -93,6 +91,7 @@ vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel t
 
 bench: build setup-test
 	node bench/exec/run.mjs
+	node bench/cgroups/run.mjs
 
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)

@@ -19,6 +19,7 @@
       "sources": [
         "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(events_sources)", "<@(addon_sources)"
       ],
+      "cflags": ["<@(addon_cflags)"],
       "ldflags": ["<@(addon_ldflags)"]
     },
     {

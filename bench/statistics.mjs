@@ -44,6 +44,13 @@ export function shuffle(items, random) {
   return out
 }
 
+/** `count` samples of something that gives one. */
+export async function repeat(count, once) {
+  const samples = []
+  for (let i = 0; i < count; ++i) samples.push(await once())
+  return samples
+}
+
 /**
  * Takes samples of several kinds round by round, each round in an order of its own, so that a machine that changes its
  * speed does so for all of them. `kinds` maps a name to a function that gives an array of samples.

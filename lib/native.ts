@@ -51,6 +51,8 @@ export interface NativeBinding {
   startTime(pid: number): number | null
   /** Looks nothing up yet; every later call answers ERR_CONTAINER_EXITED once its cgroup is gone. */
   container(query: ContainerQuery): ContainerBox
+  /** The most descriptors that this environment's boxes keep open together; closes what is above it. */
+  limitDescriptors(limit: number): void
   status(box: ContainerBox): Promise<'created' | 'running' | 'paused' | 'stopped'>
   pids(box: ContainerBox): Promise<number[]>
   pidsSync(box: ContainerBox): number[]

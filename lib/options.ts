@@ -102,6 +102,7 @@ export interface ResolvedOptions {
 
 export const defaultTimeout = 15000
 const maxTimeout = 2 ** 31 - 1
+const maxDescriptors = 0x7fffffff
 const maxIdLength = 240
 // Names that the state directory uses itself.
 const reservedProcessIds = new Set(['state.json', 'shim.sock', 'shim.lock', 'log.json', 'console.sock'])
@@ -171,6 +172,18 @@ export function checkTimeout(value: unknown): number {
       {
         code: 'ERR_INVALID_ARG_VALUE',
       },
+    )
+  }
+  return value
+}
+
+export function checkDescriptorLimit(value: unknown): number {
+  if (typeof value !== 'number')
+    throw invalidType(`limit must be a number of descriptors, not ${show(value)}`)
+  if (!Number.isInteger(value) || value < 0 || value > maxDescriptors) {
+    throw Object.assign(
+      new RangeError(`limit must be a whole number from 0 to ${maxDescriptors}, not ${value}`),
+      { code: 'ERR_INVALID_ARG_VALUE' },
     )
   }
   return value

@@ -52,6 +52,7 @@
       "native/addon/container_box.cc",
       "native/addon/convert.cc",
       "native/addon/instance.cc",
+      "native/addon/lane.cc",
       "native/addon/module.cc",
       "native/addon/stats_object.cc"
     ],
@@ -121,6 +122,7 @@
       "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"
     ],
     "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fno-asynchronous-unwind-tables"],
+    "addon_cflags": ["-O2"],
     "addon_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"],
     "shim_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
   }

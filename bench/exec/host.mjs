@@ -1,7 +1,7 @@
 // A program as users have it, in a process of its own: with as much live heap as it is told to hold, it loads a
 // container and runs execs in it on request. Driven by run.mjs over IPC.
 import { Container } from '../../dist/index.mjs'
-import { countsOf, timeSpawn } from './ground.mjs'
+import { countsOf, timeSpawn } from '../ground.mjs'
 
 const { root, id, heapBytes, name } = JSON.parse(process.argv[2])
 const program = ['/bin/busybox', 'true']

@@ -1,13 +1,12 @@
 // exec, start and delete against the C floor, child_process.spawn, runc and crun: takes turns with all of them in one
 // run, prints medians and ratios beside the figures to reach, and writes bench/results/exec.json. See bench/README.md.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { loadavg } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Container } from '../../dist/index.mjs'
 import {
   cgroupProcsOf,
-  compileFloor,
+  compile,
   describeMachine,
   isInstalled,
   makeBundles,
@@ -19,9 +18,10 @@ import {
   stateOf,
   timeSpawn,
   Undo,
-} from './ground.mjs'
-import { Floor, Host } from './programs.mjs'
-import { compare, interleave, makeRandom, median, summarize } from '../statistics.mjs'
+} from '../ground.mjs'
+import { Floor, Host } from '../programs.mjs'
+import { heading, microseconds, ratio, Report, say, showKinds, table } from '../report.mjs'
+import { compare, interleave, makeRandom, median, repeat, summarize } from '../statistics.mjs'
 
 const usage = `usage: node bench/exec/run.mjs [options]
   --only=SECTIONS   comma-separated, of: shim, exec, heap, parallel, life, sequence; all
@@ -52,73 +52,10 @@ const inFlight = 16
 
 const undo = new Undo()
 undo.onSignals()
-const figures = []
-const results = {}
+const report = new Report()
+const { results } = report
+const { figure, atMost, atLeast, keep } = report
 let ground
-
-const microseconds = (ns) => (ns / 1000).toLocaleString('en', { maximumFractionDigits: 0 })
-const ratio = (value) => value.toFixed(2)
-
-function say(text = '') {
-  process.stdout.write(`${text}\n`)
-}
-
-function heading(text) {
-  say(`\n${text}\n${'-'.repeat(text.length)}`)
-}
-
-function table(head, rows) {
-  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column].length)))
-  const line = (row) =>
-    row
-      .map((cell, column) => (column ? cell.padStart(widths[column]) : cell.padEnd(widths[column])))
-      .join('  ')
-  for (const row of [head, ...rows]) say(line(row))
-}
-
-/** One of the issue's figures: measured, and whether it is reached. */
-function figure(what, measured, target, met, show = ratio) {
-  figures.push({ what, measured, target, met })
-  say(`${met ? 'reached ' : 'MISSED  '} ${what}: ${show(measured)}, to reach ${target}`)
-}
-
-const atMost = (what, measured, limit, show) =>
-  figure(what, measured, `at most ${limit}`, measured <= limit, show)
-const atLeast = (what, measured, limit, show) =>
-  figure(what, measured, `at least ${limit}`, measured >= limit, show)
-
-function showKinds(taken) {
-  const floor = taken.floor ? median(taken.floor.flat()) : null
-  table(
-    ['', 'samples', 'median us', 'p99 us', 'min us', ...(floor ? ['x floor'] : [])],
-    Object.entries(taken).map(([name, samples]) => {
-      const summary = summarize(samples.flat())
-      return [
-        name,
-        String(summary.samples),
-        microseconds(summary.median),
-        microseconds(summary.p99),
-        microseconds(summary.min),
-        ...(floor ? [ratio(summary.median / floor)] : []),
-      ]
-    }),
-  )
-  say()
-}
-
-function keep(section, taken, more = {}) {
-  const kinds = Object.fromEntries(
-    Object.entries(taken).map(([name, samples]) => [name, summarize(samples.flat())]),
-  )
-  results[section] = { unit: 'ns', kinds, ...more }
-}
-
-/** `count` samples of something that gives one. */
-async function repeat(count, once) {
-  const samples = []
-  for (let i = 0; i < count; ++i) samples.push(await once())
-  return samples
-}
 
 let serial = 0
 
@@ -166,7 +103,7 @@ function startFloor() {
 }
 
 function startHost(flags, settings) {
-  const host = new Host(flags, settings)
+  const host = new Host(new URL('host.mjs', import.meta.url), flags, settings)
   undo.add('stop a host program', () => host.stop())
   return host
 }
@@ -455,22 +392,15 @@ async function main() {
   ground = { directory: makeDirectory(undo) }
   ground.run = makeRunDirectory(ground.directory, undo)
   ground.bundles = makeBundles(ground.directory)
-  ground.floorBinary = compileFloor(ground.directory)
+  ground.floorBinary = compile(new URL('floor.c', import.meta.url), join(ground.directory, 'floor'))
   for (const [name, run] of Object.entries(runners)) {
     if (!sections.has(name)) continue
     if (name !== 'shim') await makePeers()
     await run()
   }
 
-  const missed = figures.filter(({ met }) => !met)
-  heading(`${figures.length - missed.length} of ${figures.length} figures reached`)
-  for (const { what } of missed) say(`missed: ${what}`)
-  machine.loadAverageAfter = loadavg()
-  const path = new URL('../results/exec.json', import.meta.url).pathname
-  mkdirSync(new URL('../results/', import.meta.url), { recursive: true })
   const settings = { rounds, batch, seed: Number(values.seed), heapGib, sections: [...sections] }
-  writeFileSync(path, `${JSON.stringify({ machine, settings, figures, results }, null, 2)}\n`)
-  say(`written to ${path}`)
+  const missed = report.finish('exec', machine, settings)
   if (values.check && missed.length > 0) process.exitCode = 1
 }
 

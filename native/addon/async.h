@@ -1,50 +1,48 @@
-// Native work on the thread pool, its result as a promise.
+// Native work off the JavaScript thread, its result as a promise.
 #pragma once
 
 #include <napi.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "addon/convert.h"
+#include "addon/instance.h"
+#include "addon/lane.h"
 #include "core/result.h"
 
 namespace lc::addon {
 
 template <typename T>
-class Async : public Napi::AsyncWorker {
+class Async final : public Job {
  public:
   using Work = std::function<Result<T>()>;
   using Convert = std::function<Napi::Value(Napi::Env, T&)>;
 
   // `work` runs off the JavaScript thread and touches no JavaScript value; `convert` runs on it.
   static Napi::Promise Run(Napi::Env env, Work work, Convert convert) {
-    auto* worker = new Async(env, std::move(work), std::move(convert));
-    Napi::Promise promise = worker->deferred_.Promise();
-    worker->Queue();
+    auto job = std::make_unique<Async>(env, std::move(work), std::move(convert));
+    Napi::Promise promise = job->deferred_.Promise();
+    Lane::Run(env, env.GetInstanceData<Instance>()->lanes, std::move(job));
     return promise;
   }
 
- protected:
+  Async(Napi::Env env, Work work, Convert convert)
+      : deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), convert_(std::move(convert)) {}
+
   void Execute() override { result_.emplace(work_()); }
 
-  void OnOK() override {
-    Napi::HandleScope scope(Env());
+  void Complete(Napi::Env env) override {
     if (!result_->ok()) {
-      deferred_.Reject(ToError(Env(), result_->error()).Value());
+      deferred_.Reject(ToError(env, result_->error()).Value());
       return;
     }
-    deferred_.Resolve(convert_(Env(), **result_));
+    deferred_.Resolve(convert_(env, **result_));
   }
 
  private:
-  Async(Napi::Env env, Work work, Convert convert)
-      : Napi::AsyncWorker(env),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        work_(std::move(work)),
-        convert_(std::move(convert)) {}
-
   Napi::Promise::Deferred deferred_;
   Work work_;
   Convert convert_;

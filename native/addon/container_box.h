@@ -1,6 +1,7 @@
 // A running container's kernel side as one JavaScript handle holds it: found once, kept open, asked often.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -52,16 +53,18 @@ class ContainerBox {
  private:
   Result<RuntimeRecord> LoadRecord() const;
   Result<CgroupPaths> Paths();
-  Status UpdateLocked(const RuntimeRecord& record, const Resources& resources, PlanOptions options);
+  Status UpdateRecorded(int directory, const CgroupPaths& paths, const Resources& resources,
+                        PlanOptions options);
 
   const ContainerQuery query_;
   const std::shared_ptr<DescriptorBudget> budget_;
   std::mutex mutex_;
   std::shared_ptr<CgroupHandle> handle_;
   std::string record_directory_;
+  RuntimeRecord::Kind record_kind_ = RuntimeRecord::Kind::kRunc;
 };
 
-// One pass over many, by two threads; each its figures or its own failure.
+// One pass over many; each its figures or its own failure.
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes);
 
 }  // namespace lc::addon

@@ -28,6 +28,10 @@ void Instance::Listen(const Napi::Function& listener) {
       function.Call({batch});
     });
   });
+  // Hooks run in reverse order: when `deliver` is taken away, which is before instance data is, nobody calls
+  // it any more.
+  napi_add_env_cleanup_hook(
+      env, [](void* self) { static_cast<Instance*>(self)->Unlisten(); }, this);
 }
 
 void Instance::Ref() {
@@ -38,8 +42,7 @@ void Instance::Unref() {
   if (refs > 0 && --refs == 0 && connections) deliver.Unref(env);
 }
 
-Instance::~Instance() {
-  if (!connections) return;
+void Instance::Unlisten() {
   connections.reset();  // joins the thread, so that nothing is delivered to an environment that is gone
   deliver.Abort();
 }

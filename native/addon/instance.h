@@ -3,8 +3,10 @@
 
 #include <napi.h>
 
+#include <array>
 #include <memory>
 
+#include "addon/lane.h"
 #include "cgroup/descriptors.h"
 #include "events/connections.h"
 #include "events/shim_spawn.h"
@@ -12,15 +14,16 @@
 namespace lc::addon {
 
 struct Instance {
-  explicit Instance(Napi::Env env) : env(env) {}
-  ~Instance();
+  explicit Instance(Napi::Env env) : env(env), lanes{Lane(env), Lane(env)} {}
 
   // The receiver of facts, once: `listener([[connection, message | null], ...])`, null when it closed.
   void Listen(const Napi::Function& listener);
+  void Unlisten();
   void Ref();
   void Unref();
 
   Napi::Env env;
+  std::array<Lane, 2> lanes;
   std::shared_ptr<events::ShimImages> images = std::make_shared<events::ShimImages>();
   // How many kernel files this environment's containers keep open; shared, since work in flight may outlive
   // it.

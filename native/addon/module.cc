@@ -46,6 +46,7 @@ Napi::Value Unref(const Napi::CallbackInfo& info) {
 // resolves: the environment is gone then.
 Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
   auto* instance = env.GetInstanceData<Instance>();
+  if (!instance->connections) return env.Undefined();  // the environment is on its way out
   auto added = instance->connections->Add(std::move(fd));
   if (!added) return ToError(env, added.error()).Value();
   return Napi::Number::New(env, *added);
@@ -134,6 +135,11 @@ Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
   query.init_start = static_cast<uint64_t>(object.Get("starttime").ToNumber().Int64Value());
   auto* box = new BoxPointer(std::make_shared<ContainerBox>(std::move(query), Of(info)->budget));
   return Napi::External<BoxPointer>::New(info.Env(), box, [](Napi::Env, BoxPointer* gone) { delete gone; });
+}
+
+Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
+  Of(info)->budget->SetLimit(info[0].ToNumber().Uint32Value());
+  return info.Env().Undefined();
 }
 
 Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
@@ -254,6 +260,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("signalProcess", Napi::Function::New(env, SignalProcess, "signalProcess"));
   exports.Set("startTime", Napi::Function::New(env, StartTime, "startTime"));
   exports.Set("container", Napi::Function::New(env, OpenContainer, "container"));
+  exports.Set("limitDescriptors", Napi::Function::New(env, LimitDescriptors, "limitDescriptors"));
   exports.Set("status", Napi::Function::New(env, ContainerStatus, "status"));
   exports.Set("stats", Napi::Function::New(env, ReadStats, "stats"));
   exports.Set("statsSync", Napi::Function::New(env, ReadStatsSync, "statsSync"));

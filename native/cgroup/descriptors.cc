@@ -10,6 +10,7 @@
 namespace lc {
 namespace {
 
+constexpr size_t kMost = 16'384;
 constexpr int64_t kIdleMs = 30'000;
 constexpr int64_t kScanEveryMs = 1'000;
 constexpr int64_t kPressureMs = 10'000;
@@ -41,8 +42,8 @@ void DescriptorHolder::Touch() {
 
 size_t DescriptorBudget::DefaultLimit() {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 4096;
-  return std::min<size_t>(limit.rlim_cur / 4, 4096);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kMost;
+  return std::min<size_t>(limit.rlim_cur / 2, kMost);
 }
 
 bool DescriptorBudget::Admit(const DescriptorHolder* self) {

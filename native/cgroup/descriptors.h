@@ -43,8 +43,8 @@ class DescriptorHolder {
 // One for each user of the library (a Node environment); outlives its holders. Thread-safe.
 class DescriptorBudget {
  public:
-  // A quarter of the soft limit on open files and at most 4,096: each kept kernel file also costs the kernel
-  // a page for its text.
+  // Half of the soft limit on open files and at most 16,384: each kept kernel file (a directory does not)
+  // also costs the kernel a page for its text.
   static size_t DefaultLimit();
   explicit DescriptorBudget(size_t limit = DefaultLimit()) : limit_(limit) {}
 

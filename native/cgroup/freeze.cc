@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -158,6 +159,8 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
       result = Corrupt(state.path());
       break;
     }
+    // A process freezes by running: let one go first that waits for this very CPU.
+    sched_yield();
   }
   // Half frozen is worse than either.
   (void)state.Write("THAWED");

@@ -66,10 +66,10 @@ Result<std::unique_ptr<CgroupHandle>> CgroupHandle::Open(CgroupPaths paths, Desc
 int8_t CgroupHandle::AddDirectory(const std::string& path, std::vector<std::string>* missing,
                                   Status* status) {
   for (size_t i = 0; i < directories_.size(); ++i) {
-    if (directories_[i].path == path) return static_cast<int8_t>(i);
+    if (*directories_[i].path == path) return static_cast<int8_t>(i);
   }
   Directory directory;
-  directory.path = path;
+  directory.path = &path;
   if (OpenDirectory(&directory)) {
     CloseUnkept(&directory);
   } else {
@@ -81,7 +81,7 @@ int8_t CgroupHandle::AddDirectory(const std::string& path, std::vector<std::stri
     }
     return kNowhere;
   }
-  directories_.push_back(std::move(directory));
+  directories_.push_back(directory);
   return static_cast<int8_t>(directories_.size() - 1);
 }
 
@@ -122,7 +122,7 @@ Status CgroupHandle::FindDirectories() {
   std::vector<pid_t> pids;
   Directory& witness = directories_[pids_directory_ == kNowhere ? 0 : static_cast<size_t>(pids_directory_)];
   if (witness.fd < 0 && !OpenDirectory(&witness)) return Failure(witness);
-  Status listed = ReadPidsBelow(witness.fd, witness.path, false, &pids);
+  Status listed = ReadPidsBelow(witness.fd, *witness.path, false, &pids);
   CloseUnkept(&witness);
   if (!listed) return listed;
   if (pids.empty()) return CgroupGone(missing.front(), ENOENT);
@@ -189,11 +189,11 @@ int CgroupHandle::OpenRelieved(int dir_fd, const char* name, int flags) {
 }
 
 bool CgroupHandle::OpenDirectory(Directory* directory) {
-  int fd = OpenRelieved(AT_FDCWD, directory->path.c_str(), O_RDONLY | O_DIRECTORY);
+  int fd = OpenRelieved(AT_FDCWD, directory->path->c_str(), O_RDONLY | O_DIRECTORY);
   struct stat st {};
   if (fd < 0 || fstat(fd, &st) != 0) {
     gone_ = errno == ENOENT || errno == ENODEV;
-    error_ = gone_ ? CgroupGone(directory->path, errno) : Error::Sys("open", directory->path);
+    error_ = gone_ ? CgroupGone(*directory->path, errno) : Error::Sys("open", *directory->path);
     if (fd >= 0) close(fd);
     return false;
   }
@@ -204,7 +204,7 @@ bool CgroupHandle::OpenDirectory(Directory* directory) {
     // Ours was removed and another of the same name made.
     close(fd);
     gone_ = true;
-    error_ = CgroupGone(directory->path, ENOENT);
+    error_ = CgroupGone(*directory->path, ENOENT);
     return false;
   }
   directory->fd = fd;
@@ -241,17 +241,18 @@ bool CgroupHandle::Leave(Directory* directory) {
   if (!directory->suspect) return true;
   directory->suspect = false;
   struct stat st {};
-  if (stat(directory->path.c_str(), &st) == 0 && st.st_ino == directory->ino && st.st_dev == directory->dev) {
+  if (stat(directory->path->c_str(), &st) == 0 && st.st_ino == directory->ino &&
+      st.st_dev == directory->dev) {
     return true;
   }
   gone_ = true;
-  error_ = CgroupGone(directory->path, ENOENT);
+  error_ = CgroupGone(*directory->path, ENOENT);
   return false;
 }
 
 Status CgroupHandle::Failure(const Directory& fallback) {
   for (Directory& directory : directories_) CloseUnkept(&directory);
-  if (gone_ && error_.code == nullptr) error_ = CgroupGone(fallback.path, ENODEV);
+  if (gone_ && error_.code == nullptr) error_ = CgroupGone(*fallback.path, ENODEV);
   return error_;
 }
 
@@ -304,17 +305,17 @@ CgroupHandle::Outcome CgroupHandle::ReadSlot(size_t slot, StatPlace place, const
         return Outcome::kAbsent;
       }
       gone_ = errno == ENODEV;
-      error_ = Error::Sys("open", directory.path + "/" + name);
-      if (gone_) error_ = CgroupGone(directory.path, ENODEV);
+      error_ = Error::Sys("open", *directory.path + "/" + name);
+      if (gone_) error_ = CgroupGone(*directory.path, ENODEV);
       return gone_ ? Outcome::kGone : Outcome::kFailed;
     }
   }
   Outcome outcome = ReadText(fd, scratch, text);
   if (outcome == Outcome::kGone) {
     gone_ = true;
-    error_ = CgroupGone(directory.path, ENODEV);
+    error_ = CgroupGone(*directory.path, ENODEV);
   } else if (outcome == Outcome::kFailed) {
-    error_ = Error::Sys("read", directory.path + "/" + name);
+    error_ = Error::Sys("read", *directory.path + "/" + name);
   }
   if (was_kept) return outcome;
   if (outcome == Outcome::kText && kept_files_ < keep_ && budget_->Admit(this)) {
@@ -331,7 +332,7 @@ Status CgroupHandle::ReadStats(StatsScratch* scratch, Stats* out, size_t keep) {
   std::lock_guard lock(mutex_);
   Touch();
   out->Clear();
-  if (gone_) return CgroupGone(directories_.front().path, ENODEV);
+  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
   keep_ = keep;
   error_ = {};
   ForgetAbsences();
@@ -360,15 +361,15 @@ Status CgroupHandle::ReadPids(std::vector<pid_t>* out) {
   Touch();
   out->clear();
   error_ = {};
-  if (gone_) return CgroupGone(directories_.front().path, ENODEV);
+  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
   if (pids_directory_ == kNowhere) return Error::Coded("ERR_UNSUPPORTED", "no hierarchy lists the processes");
   Directory& directory = directories_[static_cast<size_t>(pids_directory_)];
   if (directory.fd < 0 && !OpenDirectory(&directory)) return Failure(directory);
-  Status status = ReadPidsBelow(directory.fd, directory.path, pids_v2_, out);
+  Status status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
   for (int attempt = 0; !status && attempt < 2; ++attempt) {
     if (status.error().err != EMFILE && status.error().err != ENFILE) break;
     if (!budget_->Relieve(this)) break;
-    status = ReadPidsBelow(directory.fd, directory.path, pids_v2_, out);
+    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
   }
   Settle(&directory, status.ok());
   if (!status && status.error().code != nullptr && strcmp(status.error().code, "ERR_CONTAINER_EXITED") == 0) {

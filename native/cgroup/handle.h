@@ -46,7 +46,7 @@ class CgroupHandle final : public DescriptorHolder {
 
   // One for each different path; joined controllers share it.
   struct Directory {
-    std::string path;
+    const std::string* path = nullptr;  // in paths_
     int fd = -1;
     bool kept = false;
     bool suspect = false;  // a file was not found: was it the whole directory?
@@ -90,10 +90,5 @@ class CgroupHandle final : public DescriptorHolder {
   bool gone_ = false;
   Error error_;
 };
-
-// Each handle's figures, by as many threads as `threads` says, the caller's own among them. stats and results
-// have as many elements as handles.
-void ReadStatsOfMany(std::span<CgroupHandle* const> handles, std::span<Stats> stats,
-                     std::span<Status> results, unsigned threads, size_t keep);
 
 }  // namespace lc

@@ -1,7 +1,4 @@
-// The parts of a read that are more than one file, one figure: blkio, hugetlb, the freezer; and many handles.
-#include <pthread.h>
-
-#include <atomic>
+// The parts of a read that are more than one file, one figure: blkio, hugetlb, the freezer.
 #include <cstdio>
 
 #include "cgroup/handle.h"
@@ -89,7 +86,7 @@ CgroupHandle::Outcome CgroupHandle::ReadV1Freezer(StatsScratch* scratch, Freezer
   auto state = ParseFreezerState(text);
   if (!state) {
     error_ = Error::Coded("ERR_STATE_CORRUPT", "not a freezer state",
-                          At(StatPlace::kFreezer)->path + "/freezer.state");
+                          *At(StatPlace::kFreezer)->path + "/freezer.state");
     return Outcome::kFailed;
   }
   out->state = *state;
@@ -107,7 +104,7 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
   Touch();
   error_ = {};
   keep_ = SIZE_MAX;
-  if (gone_) return CgroupGone(directories_.front().path, ENODEV);
+  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
   ForgetAbsences();
   Freezer out;
   StatsScratch scratch;
@@ -133,7 +130,8 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
         out = *parsed;
       } else {
         outcome = Outcome::kFailed;
-        error_ = Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", directory->path + "/cgroup.freeze");
+        error_ =
+            Error::Coded("ERR_STATE_CORRUPT", "not a freezer state", *directory->path + "/cgroup.freeze");
       }
     }
   }
@@ -142,48 +140,6 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
   }
   if (outcome == Outcome::kAbsent) return unsupported;
   return out;
-}
-
-namespace {
-
-struct Crowd {
-  std::span<CgroupHandle* const> handles;
-  std::span<Stats> stats;
-  std::span<Status> results;
-  size_t keep;
-  std::atomic<size_t> next{0};
-
-  void Work() {
-    StatsScratch scratch;
-    // A few at a time: neighbours in the list are neighbours in memory.
-    constexpr size_t kStride = 8;
-    for (;;) {
-      size_t begin = next.fetch_add(kStride, std::memory_order_relaxed);
-      if (begin >= handles.size()) return;
-      size_t end = begin + kStride < handles.size() ? begin + kStride : handles.size();
-      for (size_t i = begin; i < end; ++i) results[i] = handles[i]->ReadStats(&scratch, &stats[i], keep);
-    }
-  }
-};
-
-}  // namespace
-
-void ReadStatsOfMany(std::span<CgroupHandle* const> handles, std::span<Stats> stats,
-                     std::span<Status> results, unsigned threads, size_t keep) {
-  Crowd crowd{handles, stats, results, keep, {}};
-  std::vector<pthread_t> workers;
-  for (unsigned i = 1; i < threads && handles.size() > 8; ++i) {
-    pthread_t worker{};
-    auto run = [](void* data) -> void* {
-      static_cast<Crowd*>(data)->Work();
-      return nullptr;
-    };
-    // Where no thread can be had the others do its share.
-    if (pthread_create(&worker, nullptr, run, &crowd) != 0) break;
-    workers.push_back(worker);
-  }
-  crowd.Work();
-  for (pthread_t worker : workers) pthread_join(worker, nullptr);
 }
 
 }  // namespace lc

@@ -2,6 +2,8 @@
 #include "cgroup/json_text.h"
 
 #include <array>
+#include <cstdint>
+#include <cstring>
 
 namespace lc {
 namespace {
@@ -12,6 +14,18 @@ constexpr std::array<bool, 256> kPlain = [] {
   for (size_t c = 0x20; c < 256; ++c) plain[c] = c != '"' && c != '\\';
   return plain;
 }();
+
+// The usual tricks on eight bytes at once: a byte that is zero, or less than n, borrows into its top bit.
+// What is not ASCII may be taken for less; then it is looked up.
+bool AllPlain(const char* text) {
+  constexpr uint64_t kOnes = 0x0101010101010101U;
+  constexpr uint64_t kTops = 0x8080808080808080U;
+  uint64_t word = 0;
+  memcpy(&word, text, sizeof word);
+  uint64_t quote = word ^ (kOnes * '"');
+  uint64_t backslash = word ^ (kOnes * '\\');
+  return (((word - kOnes * 0x20) | (quote - kOnes) | (backslash - kOnes)) & kTops) == 0;
+}
 
 // Walks over tokens; every Skip function returns false where the text is not JSON.
 class Walker {
@@ -35,7 +49,8 @@ class Walker {
     const char* p = text_.data() + at_;
     const char* end = text_.data() + text_.size();
     for (;;) {
-      // Most of a record is the insides of strings: one look-up for each character.
+      // Most of a record is the insides of strings: eight characters at a time, then one look-up for each.
+      while (end - p >= 8 && AllPlain(p)) p += 8;
       while (p != end && kPlain[static_cast<unsigned char>(*p)]) ++p;
       if (p == end) return false;
       at_ = static_cast<size_t>(p - text_.data()) + 1;
@@ -177,6 +192,7 @@ bool WalkObject(std::string_view text, Walker* walker, std::vector<JsonMember>* 
   if (!walker->Take('{')) return false;
   walker->SkipBlanks();
   if (walker->Take('}')) return true;
+  if (out != nullptr) out->reserve(64);  // runc's record has some 40
   for (;;) {
     walker->SkipBlanks();
     size_t begin = walker->at();
@@ -212,8 +228,8 @@ std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_
   return out;
 }
 
-std::optional<JsonObject> FindJsonObject(std::string_view text,
-                                         std::initializer_list<std::string_view> path) {
+std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path,
+                                         std::vector<JsonMember>* root) {
   std::optional<JsonObject> found;
   Walker walker(text, 0);
   // As deep as the path is long, whatever the text.
@@ -228,7 +244,7 @@ std::optional<JsonObject> FindJsonObject(std::string_view text,
       found = std::move(object);
       return true;
     }
-    return WalkObject(text, &walker, nullptr, [&](std::string_view name) {
+    return WalkObject(text, &walker, key == path.begin() ? root : nullptr, [&](std::string_view name) {
       if (name != *key) return false;
       // Of two with one name the last counts, whatever it is.
       found.reset();

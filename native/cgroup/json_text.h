@@ -32,12 +32,13 @@ std::optional<std::vector<JsonMember>> JsonObjectAt(std::string_view text, size_
 std::optional<std::vector<JsonSpan>> JsonArrayAt(std::string_view text, size_t at);
 
 // The object at the end of a path of keys from the root, in one pass that checks the whole text. Nothing when
-// the text is no JSON, or has no object there.
+// the text is no JSON, or has no object there. `root`, where given, gets the members of the outermost object.
 struct JsonObject {
   JsonSpan span;
   std::vector<JsonMember> members;
 };
-std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path);
+std::optional<JsonObject> FindJsonObject(std::string_view text, std::initializer_list<std::string_view> path,
+                                         std::vector<JsonMember>* root = nullptr);
 
 std::string JsonQuote(std::string_view text);
 

@@ -205,9 +205,12 @@ void AddAll(const Resources& r, const PlanOptions& options, Changes* changes) {
 }  // namespace
 
 Result<RuncRecord> RuncRecord::Parse(std::string state_json, const std::string& path) {
-  auto cgroups = FindJsonObject(state_json, {"config", "cgroups"});
+  std::vector<JsonMember> root;
+  auto cgroups = FindJsonObject(state_json, {"config", "cgroups"}, &root);
   if (!cgroups) return Error::Coded("ERR_STATE_CORRUPT", "no config.cgroups in the runtime's record", path);
-  return RuncRecord(std::move(state_json), std::move(*cgroups));
+  const JsonMember* pid = FindMember(root, "init_process_pid");
+  auto init_pid = pid == nullptr ? std::nullopt : ScanI64(pid->value.In(state_json));
+  return RuncRecord(std::move(state_json), std::move(*cgroups), init_pid);
 }
 
 std::optional<int64_t> RuncRecord::Number(const char* key) const {

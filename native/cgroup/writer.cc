@@ -24,15 +24,15 @@ const std::string* DirectoryOf(const CgroupPaths& paths, const std::string& cont
 }
 
 // Control files take each write as a whole; plain files (a tree for tests) must be emptied first.
-bool IsPlain(const std::string& directory) {
+bool IsPlain(int fd) {
   struct statfs fs {};
-  if (statfs(directory.c_str(), &fs) != 0) return false;
+  if (fstatfs(fd, &fs) != 0) return false;
   return fs.f_type != CGROUP_SUPER_MAGIC && fs.f_type != CGROUP2_SUPER_MAGIC;
 }
 
 class ControlFile {
  public:
-  ControlFile(const std::string& path, bool truncate) : path_(path), truncate_(truncate) {
+  explicit ControlFile(const std::string& path) : path_(path) {
     fd_.Reset(open(path.c_str(), O_RDWR | O_CLOEXEC));
     // Some can be written and not read.
     if (!fd_ && (errno == EACCES || errno == EINVAL || errno == EPERM)) {
@@ -40,6 +40,7 @@ class ControlFile {
       fd_.Reset(open(path.c_str(), O_WRONLY | O_CLOEXEC));
     }
     if (!fd_) error_ = errno;
+    truncate_ = fd_ && IsPlain(fd_.get());
   }
   int error() const { return error_; }
 
@@ -62,7 +63,7 @@ class ControlFile {
 
  private:
   const std::string& path_;
-  bool truncate_;
+  bool truncate_ = false;
   bool readable_ = true;
   UniqueFd fd_;
   int error_ = 0;
@@ -132,7 +133,7 @@ std::string AppliedPlan::Undo() {
   std::string failures;
   for (auto done = done_.rbegin(); done != done_.rend(); ++done) {
     if (!done->old_value) continue;
-    ControlFile file(done->path, done->truncate);
+    ControlFile file(done->path);
     int err = file.error() != 0 ? file.error() : file.Write(*done->old_value);
     if (err == 0) continue;
     if (!failures.empty()) failures += ", ";
@@ -157,7 +158,6 @@ Result<AppliedPlan> ApplyPlan(const CgroupPaths& paths, const CgroupPlan& plan) 
   AppliedPlan applied;
   ReadCurrent current = CurrentOf(paths);
   std::vector<const CgroupWrite*> later;
-  std::optional<bool> plain;
 
   auto fail = [&](Error error) -> Result<AppliedPlan> {
     std::string failures = applied.Undo();
@@ -172,9 +172,8 @@ Result<AppliedPlan> ApplyPlan(const CgroupPaths& paths, const CgroupPlan& plan) 
                           write.field + ": the " + write.controller + " controller is not mounted",
                           write.file);
     }
-    if (!plain) plain = IsPlain(*directory);
     std::string path = *directory + "/" + write.file;
-    ControlFile file(path, *plain);
+    ControlFile file(path);
     if (file.error() == ENODEV) return CgroupGone(*directory, ENODEV);
     if (file.error() == ENOENT) {
       if (write.may_be_missing && access(directory->c_str(), F_OK) == 0) return std::nullopt;
@@ -194,7 +193,7 @@ Result<AppliedPlan> ApplyPlan(const CgroupPaths& paths, const CgroupPlan& plan) 
     }
     if (err != 0) return FieldError(write, path, err, HintFor(write, err, current));
     auto old_value = old_text ? ValueToRestore(write, *old_text) : std::nullopt;
-    applied.done_.push_back({std::move(path), std::move(old_value), *plain});
+    applied.done_.push_back({std::move(path), std::move(old_value)});
     if (write.read_back) {
       auto wanted = ScanU64(write.value);
       auto got = file.Read();

@@ -24,7 +24,6 @@ class AppliedPlan {
   struct Done {
     std::string path;
     std::optional<std::string> old_value;
-    bool truncate;
   };
   std::vector<Done> done_;
 };

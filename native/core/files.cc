@@ -24,19 +24,26 @@ int RetryOpenAt(int dir_fd, const char* path, int flags, mode_t mode = 0) {
 }
 
 // `offset` < 0 reads from the descriptor's own position.
-Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start) {
+Result<std::string> ReadToEnd(int fd, const std::string& path, size_t limit, bool from_start,
+                              size_t expected = 0) {
+  std::string out;
+  size_t used = 0;
   // Most kernel files end within the first read: their text costs one small allocation, not a page of it.
   char first[4096];
-  ssize_t got = -1;
-  do {
-    got = from_start ? pread(fd, first, sizeof(first), 0) : read(fd, first, sizeof(first));
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return Error::Sys("read", path);
-  std::string out(first, static_cast<size_t>(got));
-  size_t used = out.size();
-  if (used > limit) return Error::Of(EFBIG, "read", path);
-  if (used == 0) return out;
-  out.resize(used < sizeof(first) ? used + 64 : used * 2);
+  if (expected < sizeof(first)) {
+    ssize_t got = -1;
+    do {
+      got = from_start ? pread(fd, first, sizeof(first), 0) : read(fd, first, sizeof(first));
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return Error::Sys("read", path);
+    out.assign(first, static_cast<size_t>(got));
+    used = out.size();
+    if (used > limit) return Error::Of(EFBIG, "read", path);
+    if (used == 0) return out;
+    out.resize(used < sizeof(first) ? used + 64 : used * 2);
+  } else {
+    out.resize(expected + 1);  // one more, so that the end is seen without another allocation
+  }
   for (;;) {
     if (used == out.size()) out.resize(out.size() * 2);
     size_t want = out.size() - used;
@@ -71,8 +78,8 @@ Result<std::string> ReadFile(const std::string& path, size_t limit) {
   return ReadFileAt(AT_FDCWD, path, limit);
 }
 
-Result<std::string> RereadFd(int fd, const std::string& path, size_t limit) {
-  return ReadToEnd(fd, path, limit, true);
+Result<std::string> RereadFd(int fd, const std::string& path, size_t limit, size_t expected) {
+  return ReadToEnd(fd, path, limit, true, expected);
 }
 
 Status WriteAll(int fd, std::string_view data, const std::string& path) {

@@ -22,8 +22,9 @@ inline constexpr size_t kMaxFileBytes = 16U << 20U;
 Result<std::string> ReadFileAt(int dir_fd, const std::string& path, size_t limit = kMaxFileBytes);
 Result<std::string> ReadFile(const std::string& path, size_t limit = kMaxFileBytes);
 
-// Reads an open kernel file (cgroup, procfs) again from its start.
-Result<std::string> RereadFd(int fd, const std::string& path, size_t limit = kMaxFileBytes);
+// Reads an open file again from its start; `expected` is its length, where that is known.
+Result<std::string> RereadFd(int fd, const std::string& path, size_t limit = kMaxFileBytes,
+                             size_t expected = 0);
 
 // Temporary name in the same directory, then rename(2): no reader ever sees a part. No fsync, since
 // this state does not outlive a boot. The directory keeps no temporary file when it fails.

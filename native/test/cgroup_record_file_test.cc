@@ -24,6 +24,12 @@ lc::Resources Memory(int64_t limit) {
   return out;
 }
 
+lc::Status Patch(const std::string& path, const lc::Resources& resources) {
+  auto file = lc::RecordFile::Open(path);
+  if (!file) return file.error();
+  return file->Patch(resources, {});
+}
+
 size_t FilesIn(const std::string& directory) {
   size_t count = 0;
   DIR* dir = opendir(directory.c_str());
@@ -44,7 +50,7 @@ TEST_CASE("record file: patched in place, with its mode") {
   std::string path = tree.path + "/state.json";
   tree.File("state.json", Record(5));
   chmod(path.c_str(), 0640);
-  REQUIRE(lc::PatchRecordFile(path, Memory(9), {}).ok());
+  REQUIRE(Patch(path, Memory(9)).ok());
   CHECK(tree.Text("state.json") == "{\"config\":{\"cgroups\":{\"pids_limit\":5,\"memory\":9}}}");
   struct stat st {};
   stat(path.c_str(), &st);
@@ -52,16 +58,16 @@ TEST_CASE("record file: patched in place, with its mode") {
   CHECK(FilesIn(tree.path) == 1);
   // A program that died in the middle left its temporary file, under the number of a process that is back.
   tree.File("state.json.tmp." + std::to_string(getpid()), "half");
-  REQUIRE(lc::PatchRecordFile(path, Memory(10), {}).ok());
+  REQUIRE(Patch(path, Memory(10)).ok());
   CHECK(FilesIn(tree.path) == 1);
 }
 
 TEST_CASE("record file: what is no record stays as it is") {
   lc_test::Tree tree;
   std::string path = tree.path + "/state.json";
-  CHECK(lc::PatchRecordFile(path, Memory(9), {}).error().err == ENOENT);
+  CHECK(Patch(path, Memory(9)).error().err == ENOENT);
   tree.File("state.json", "{\"config\":{");
-  auto patched = lc::PatchRecordFile(path, Memory(9), {});
+  auto patched = Patch(path, Memory(9));
   REQUIRE_FALSE(patched.ok());
   CHECK(std::string(patched.error().code) == "ERR_STATE_CORRUPT");
   CHECK(patched.error().path == path);
@@ -88,7 +94,7 @@ TEST_CASE("record file: no save of another hand is lost, and every reader sees a
   bool forward = true;
   while (!done) {
     // Gives up where the other hand is too fast, and then must lose nothing either.
-    if (!lc::PatchRecordFile(path, Memory(++patches), {}).ok()) --patches;
+    if (!Patch(path, Memory(++patches)).ok()) --patches;
     std::string text = tree.Text("state.json");
     whole = whole && lc::RuncRecord::Parse(text, path).ok();
     int now = NumberAfter(text, "pids_limit");
@@ -96,7 +102,7 @@ TEST_CASE("record file: no save of another hand is lost, and every reader sees a
     last = now;
   }
   other.join();
-  REQUIRE(lc::PatchRecordFile(path, Memory(7), {}).ok());
+  REQUIRE(Patch(path, Memory(7)).ok());
   CHECK(whole);
   CHECK(forward);
   CHECK(patches > 0);

@@ -341,6 +341,36 @@ describe.skipIf(skip).each(runtimes)('stats of %s', (runtime) => {
     expect(said).toEqual(Array.from({ length: 60 }, () => 1))
   })
 
+  test('keeps as many descriptors as it may, gives back the rest at once, and answers the same', async () => {
+    const containers = await Promise.all(Array.from({ length: 3 }, () => ground.running()))
+    const { runProgram } = await import('../support/programs.js')
+    const [said] = await runProgram(
+      `const fs = require('node:fs')
+       const kept = () => fs.readdirSync('/proc/self/fd').filter((fd) => {
+         try { return fs.readlinkSync('/proc/self/fd/' + fd).startsWith('/sys/fs/cgroup') } catch { return false }
+       }).length
+       const all = await Promise.all(args.ids.map((id) => Container.load(args.root, id)))
+       const ask = async () => {
+         const answers = [...(await Container.stats(all)), ...all.map((each) => each.statsSync())]
+         return answers.every((answer) => answer.pids?.current === 1)
+       }
+       const told = { good: await ask(), free: kept() }
+       Container.limitDescriptors(10)
+       Object.assign(told, { cut: kept(), goodCut: await ask(), ten: kept() })
+       Container.limitDescriptors(0)
+       Object.assign(told, { none: kept(), goodNone: await ask(), still: kept() })
+       say(told)
+       for (const each of all) await each.close()`,
+      { root: ground.root, ids: containers.map(({ id }) => id) },
+    )
+    expect(said).toMatchObject({ good: true, goodCut: true, none: 0, goodNone: true, still: 0 })
+    const { free, cut, ten } = said as { free: number; cut: number; ten: number }
+    expect(free).toBeGreaterThan(10)
+    expect(cut).toBeLessThanOrEqual(10)
+    expect(ten).toBeLessThanOrEqual(10)
+    expect(ten).toBeGreaterThan(0)
+  })
+
   test('of a container that was never started, has exited, was deleted', async () => {
     const created = await ground.create()
     await expectCode(created.stats(), 'ERR_CONTAINER_NOT_STARTED')

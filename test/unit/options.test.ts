@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import {
   checkContainerOptions,
+  checkDescriptorLimit,
   checkId,
   checkNumbers,
   checkProcessId,
@@ -165,6 +166,20 @@ describe('numbers', () => {
       expect(() => checkNumbers({ memory: { limit } }, 'resources')).toThrow(/resources\.memory\.limit/)
     }
     expect(() => checkNumbers({ memory: { limit: 1n } }, 'resources')).toThrow(/resources\.memory\.limit/)
+  })
+
+  it.each(['1', null, undefined, 1n])('%s is no limit on descriptors', (limit) => {
+    expect(() => checkDescriptorLimit(limit)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('limit') }),
+    )
+  })
+
+  it.each([-1, 0.5, NaN, Infinity, 2 ** 31])('nor is %d, which is out of range', (limit) => {
+    expect(() => checkDescriptorLimit(limit)).toThrow(RangeError)
+  })
+
+  it('none and the most are', () => {
+    expect([0, 2 ** 31 - 1].map(checkDescriptorLimit)).toEqual([0, 2 ** 31 - 1])
   })
 
   it('a timeout is 15 s when left out', () => {

@@ -13,7 +13,7 @@ import {
 } from 'node:fs'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { makeBundle } from '../../examples/bundle.mjs'
+import { makeBundle } from '../examples/bundle.mjs'
 
 const cgroupRoot = '/sys/fs/cgroup'
 const hugetlb = join(cgroupRoot, 'hugetlb')
@@ -95,11 +95,10 @@ export function makeBundles(directory) {
   }
 }
 
-export function compileFloor(directory) {
-  const source = new URL('floor.c', import.meta.url).pathname
-  const binary = join(directory, 'floor')
-  const command = ['cc', '-O2', '-Wall', '-Werror', '-static', '-o', binary, source]
-  execFileSync(command[0], command.slice(1), { stdio: 'inherit' })
+/** A C program of the bench: `source` is a URL, the answer is the path of the binary. */
+export function compile(source, binary) {
+  const args = ['-O2', '-Wall', '-Werror', '-static', '-o', binary, source.pathname]
+  execFileSync('cc', args, { stdio: 'inherit' })
   return binary
 }
 
@@ -216,7 +215,7 @@ function firstLine(program, args) {
 
 /** Where and with what the figures were taken. */
 export function describeMachine() {
-  const repository = new URL('../..', import.meta.url).pathname
+  const repository = new URL('..', import.meta.url).pathname
   return {
     date: new Date().toISOString(),
     cpu: cpus()[0]?.model ?? 'unknown',

@@ -1,18 +1,20 @@
-// Programs that the bench drives while it measures: copies of the C floor, and Node programs that use the library.
+// Programs that the bench drives while it measures: some that take times of their own, and Node programs that use the
+// library.
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { basename } from 'node:path'
 
-/** A persistent copy of floor.c in one container. */
-export class Floor {
+/** A program that answers every line with one line of numbers: the nanoseconds of what it did, each. */
+export class TimedProgram {
   #child
+  #name
   #text = ''
   #waiting = null
   #error = null
 
-  constructor(binary, initPid, cgroupProcs, program) {
-    this.#child = spawn(binary, [String(initPid), ...cgroupProcs, '--', ...program], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
+  constructor(binary, args = []) {
+    this.#name = basename(binary)
+    this.#child = spawn(binary, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#child.stdout.setEncoding('utf8').on('data', (text) => {
       this.#text += text
       if (!this.#text.endsWith('\n')) return
@@ -22,17 +24,16 @@ export class Floor {
       this.#waiting = null
     })
     this.#child.once('close', (code, signal) => {
-      this.#error = new Error(`the floor program ended with ${code ?? signal}`)
+      this.#error = new Error(`the ${this.#name} program ended with ${code ?? signal}`)
       this.#waiting?.reject(this.#error)
     })
   }
 
-  /** Nanoseconds of each of `count` runs, one after the other. */
-  run(count) {
+  ask(line) {
     return new Promise((resolve, reject) => {
       if (this.#error) return reject(this.#error)
       this.#waiting = { resolve, reject }
-      this.#child.stdin.write(`run ${count}\n`)
+      this.#child.stdin.write(`${line}\n`)
     })
   }
 
@@ -43,15 +44,27 @@ export class Floor {
   }
 }
 
-/** A Node program of its own (host.mjs) with the container loaded. */
+/** A persistent copy of exec/floor.c in one container. */
+export class Floor extends TimedProgram {
+  constructor(binary, initPid, cgroupProcs, program) {
+    super(binary, [String(initPid), ...cgroupProcs, '--', ...program])
+  }
+
+  /** Nanoseconds of each of `count` runs, one after the other. */
+  run(count) {
+    return this.ask(`run ${count}`)
+  }
+}
+
+/** A Node program of its own with containers loaded: `module` is the URL of a host.mjs. */
 export class Host {
   #child
   #waiting = null
   #error = null
 
   /** `flags` are Node's own. */
-  constructor(flags, settings) {
-    this.#child = fork(new URL('host.mjs', import.meta.url), [JSON.stringify(settings)], { execArgv: flags })
+  constructor(module, flags, settings) {
+    this.#child = fork(module, [JSON.stringify(settings)], { execArgv: flags })
     this.#child.on('message', ({ error, value }) => {
       const waiting = this.#waiting
       this.#waiting = null

@@ -1,0 +1,39 @@
+// A program of its own that loads containers, for its memory: nothing else is in it. Driven by run.mjs over IPC.
+import { readdirSync } from 'node:fs'
+import { Container } from '../../dist/index.mjs'
+import { memoryOf } from '../ground.mjs'
+
+const { root, ids } = JSON.parse(process.argv[2])
+const containers = []
+
+/** After collection; memory that malloc keeps for later is counted, as the system counts it. */
+async function look() {
+  for (let i = 0; i < 3; ++i) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    globalThis.gc()
+  }
+  const { heapUsed, external } = process.memoryUsage()
+  return {
+    ...memoryOf(process.pid),
+    heapUsed,
+    external,
+    descriptors: readdirSync('/proc/self/fd').length,
+  }
+}
+
+const operations = {
+  look,
+  /** One by one; every one is asked for its figures, so that all that is looked up late is there. */
+  async load({ from, to }) {
+    for (const id of ids.slice(from, to)) containers.push(await Container.load(root, id))
+    for (const answer of await Container.stats(containers)) if (answer instanceof Error) throw answer
+  },
+}
+
+process.on('disconnect', () => process.exit(0))
+process.on('message', ({ op, ...rest }) => {
+  operations[op](rest).then(
+    (value) => process.send({ value: value ?? null }),
+    (error) => process.send({ error: error.stack }),
+  )
+})
