@@ -542,12 +542,13 @@ export class Container implements AsyncDisposable {
     }
     const context: FailureContext = { containerId: this.id, processId: id }
     const process = this.#processes.get(id)
-    if (process && !process.exitStatus) {
-      throw new ContainerError('ERR_CONTAINER_NOT_STOPPED', `process '${id}' still runs`, context)
-    }
     if (this.#link && !this.#link.closed) {
+      // The shim knows, also of an exit that this program has yet to hear of.
       await this.#link.request({ op: 'remove', process: id }, context, () => undefined).answer
     } else {
+      if (process && !process.exitStatus) {
+        throw new ContainerError('ERR_CONTAINER_NOT_STOPPED', `process '${id}' still runs`, context)
+      }
       await this.#mustExist()
       if (!process) throw new ContainerError('ERR_PROCESS_NOT_FOUND', `there is no process '${id}'`, context)
       await rm(join(this.root, this.id, id), { recursive: true, force: true })

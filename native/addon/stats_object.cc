@@ -1,6 +1,7 @@
 // Figures as a JavaScript object, by the walk of cgroup/stats_visit.h.
 #include "addon/stats_object.h"
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,7 @@ class ObjectBuilder {
     if (names == nullptr) return;
     auto object = Napi::Object::New(env_);
     for (size_t i = 0; i < names->size() && i < values.size(); ++i) {
-      object.Set((*names)[i], Napi::Number::New(env_, static_cast<double>(values[i])));
+      PutOwn(object, (*names)[i].c_str(), Napi::Number::New(env_, static_cast<double>(values[i])));
     }
     Put(key, object);
   }
@@ -68,7 +69,15 @@ class ObjectBuilder {
     if (level.list) {
       level.object.Set(level.next++, value);
     } else {
-      level.object.Set(key, value);
+      PutOwn(level.object, key, value);
+    }
+  }
+  /** A name that the kernel chose may be the one that would change the object's prototype. */
+  static void PutOwn(Napi::Object object, const char* key, Napi::Value value) {
+    if (std::strcmp(key, "__proto__") != 0) {
+      object.Set(key, value);
+    } else {
+      object.DefineProperty(Napi::PropertyDescriptor::Value(key, value, napi_default_jsproperty));
     }
   }
   void Open(const char* key, Napi::Object object, bool list) {

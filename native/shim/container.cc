@@ -236,7 +236,7 @@ void Container::Remove(const Asker& asker, const std::string& id) {
     return;
   }
   if (!process->exit) {
-    ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "the process still runs"));
+    ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "process '" + id + "' still runs"));
     return;
   }
   auto removed = RemoveTreeAt(AT_FDCWD, id);

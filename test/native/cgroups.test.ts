@@ -181,7 +181,10 @@ describe('statistics', () => {
           swapMax: fc.option(fc.nat(2 ** 31)),
           io: fc.uniqueArray(fc.tuple(device, figure, figure), { selector: ([[a, b]]) => a * 2 ** 20 + b }),
           psi: fc.tuple(fc.nat(10_000), figure),
-          misc: fc.dictionary(fc.stringMatching(/^[a-z_]{1,12}$/), fc.tuple(figure, fc.option(figure))),
+          misc: fc.dictionary(
+            fc.oneof(fc.stringMatching(/^[a-z_]{1,12}$/), fc.constantFrom('__proto__', 'constructor')),
+            fc.tuple(figure, fc.option(figure)),
+          ),
         }),
         ({ usec, current, swap, max, swapMax, io, psi: [hundredths, total], misc }) => {
           const average = (hundredths / 100).toFixed(2)
