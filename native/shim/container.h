@@ -129,8 +129,11 @@ class Container {
   void Delete(const Asker& asker, bool force);
   void Teardown();
   void DeleteKill();
+  Status Kill(const Process& process);
   void DeleteRunRuntime();
   void DeleteDone(int status);
+  void DeleteCgroups(int tries);
+  void DeleteDirectory();
   void DeleteFail(const Error& error, const std::string& log = {});
 
   using RunDone = std::function<void(int status)>;
@@ -162,6 +165,7 @@ class Container {
   uint32_t execs_started_ = 0;
   std::vector<Asker> deleters_;
   bool deleting_ = false;
+  std::vector<std::string> left_cgroups_;  // of the container that is being deleted
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
