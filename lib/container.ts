@@ -455,7 +455,7 @@ export class Container implements AsyncDisposable {
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
     const init = this.#mustRun({ containerId: this.id })
-    await this.#ask(() => this.#native.resume(this.#boxOf(init), this.#timeout))
+    await this.#ask(() => this.#native.resume(this.#boxOf(init)))
     this.#isPaused = false
   }
 

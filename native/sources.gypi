@@ -73,6 +73,7 @@
       "native/shim/kept_bytes.cc",
       "native/shim/pidfd_exit.cc",
       "native/shim/pump.cc",
+      "native/shim/recorded_cgroups.cc",
       "native/shim/runtime_run.cc",
       "native/shim/seccomp_filter.cc",
       "native/shim/server.cc",

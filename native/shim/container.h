@@ -150,8 +150,11 @@ class Container {
   void Delete(const Asker& asker, bool force);
   void Teardown();
   void DeleteKill();
+  Status Kill(const Process& process);
   void DeleteRunRuntime();
   void DeleteDone(int status);
+  void DeleteCgroups(int tries);
+  void DeleteDirectory();
   void DeleteFail(const Error& error, const std::string& log = {});
 
   using RunDone = std::function<void(int status)>;
@@ -184,6 +187,7 @@ class Container {
   std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;
   bool deleting_ = false;
+  std::vector<std::string> left_cgroups_;  // of the container that is being deleted
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
