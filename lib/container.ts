@@ -20,6 +20,7 @@ import {
   checkId,
   checkNumbers,
   checkObject,
+  checkPressure,
   checkProcessId,
   checkProcessSpec,
   checkRoot,
@@ -29,9 +30,12 @@ import {
   type ContainerOptions,
   defaultTimeout,
   type LoadOptions,
+  type PressureOptions,
   type Signal,
   type StdioOptions,
 } from './options.js'
+import { OomWatcher } from './oom.js'
+import { PressureWatcher } from './pressure.js'
 import { Process, type ProcessHost } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf } from './runtime.js'
@@ -50,6 +54,7 @@ import {
 } from './state.js'
 import { type Stats, toStats } from './stats.js'
 import { ProcessStreams } from './stdio.js'
+import { openWatch } from './watch.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
@@ -499,6 +504,42 @@ export class Container implements AsyncDisposable {
         ? await conversionsOf(this.runtime)
         : { linearShares: false, pidsZeroIsOne: false }
     await this.#ask(() => this.#native.update(this.#boxOf(init), JSON.stringify(resources), options))
+  }
+
+  /**
+   * Tells of processes that the kernel kills in this container for want of memory, from now on. Any number of watchers
+   * may be open; each has its own counts.
+   *
+   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED, also while it dies; ERR_UNSUPPORTED without a memory controller;
+   * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
+   */
+  async oom(): Promise<OomWatcher> {
+    const init = this.#mustRun({ containerId: this.id })
+    return new OomWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, { kind: 'oom' }))
+  }
+
+  /**
+   * Tells when the container's processes waited for a resource longer than `stallUsec` within `windowUsec`: a PSI trigger
+   * in its v2 cgroup, also on a hybrid machine, told once a window. Where there is no PSI, memory alone on v1:
+   * memory.pressure_level `medium` for `'some'` and `critical` for `'full'`, thresholds left to the kernel.
+   * `{ resource: 'memory', kind: 'high' }` tells of every breach of v2's memory.high.
+   *
+   * TypeError or RangeError; ERR_UNSUPPORTED where the kernel has neither; else as oom().
+   */
+  async pressure(options: PressureOptions): Promise<PressureWatcher> {
+    const checked = checkPressure(options)
+    const init = this.#mustRun({ containerId: this.id })
+    const request =
+      checked.kind === 'high'
+        ? ({ kind: 'high' } as const)
+        : ({
+            kind: 'pressure',
+            resource: checked.resource,
+            full: checked.kind === 'full',
+            stallUsec: checked.stallUsec,
+            windowUsec: checked.windowUsec,
+          } as const)
+    return new PressureWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, request), checked)
   }
 
   /**

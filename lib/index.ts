@@ -1,8 +1,17 @@
 // The public exports of the package, and nothing else.
 export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container.js'
 export { ContainerError, type ContainerErrorCode } from './errors.js'
+export { type OomEvent, OomWatcher } from './oom.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
-export type { ContainerOptions, LoadOptions, Signal, Stdio, StdioOptions } from './options.js'
+export type {
+  ContainerOptions,
+  LoadOptions,
+  PressureOptions,
+  Signal,
+  Stdio,
+  StdioOptions,
+} from './options.js'
+export { type PressureEvent, PressureWatcher } from './pressure.js'
 export { type ExitStatus, Process } from './process.js'
 export type { Resources, ThrottleDevice } from './resources.js'
 export type { BlkioEntry, Figure, Limit, MemoryEntry, PressureLine, PressureStats, Stats } from './stats.js'

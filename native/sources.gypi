@@ -46,7 +46,12 @@
     ],
     "events_sources": [
       "native/events/connections.cc",
-      "native/events/shim_spawn.cc"
+      "native/events/inotify.cc",
+      "native/events/memory_file.cc",
+      "native/events/oom_source.cc",
+      "native/events/pressure_source.cc",
+      "native/events/shim_spawn.cc",
+      "native/events/watches.cc"
     ],
     "addon_sources": [
       "native/addon/container_box.cc",
@@ -54,7 +59,8 @@
       "native/addon/instance.cc",
       "native/addon/lane.cc",
       "native/addon/module.cc",
-      "native/addon/stats_object.cc"
+      "native/addon/stats_object.cc",
+      "native/addon/watch_calls.cc"
     ],
     "shim_sources": [
       "native/shim/container.cc",
