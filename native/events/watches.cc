@@ -1,6 +1,7 @@
 // All that one Node environment watches of cgroups, on the epoll thread that it has anyway.
 #include "events/watches.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -36,6 +37,13 @@ Status AddToEpoll(int epoll, int fd, uint32_t interest, uint64_t tag) {
   if (error.err == ENOSPC)
     error.text = "too many descriptors are watched by this user: raise the sysctl fs.epoll.max_user_watches";
   return error;
+}
+
+// A host may have made its descriptor blocking: whoever hands it to a child process does.
+void Clear(int eventfd) {
+  uint64_t ignored = 0;
+  pollfd ready{eventfd, POLLIN, 0};
+  if (poll(&ready, 1, 0) == 1) (void)!read(eventfd, &ignored, sizeof(ignored));
 }
 
 }  // namespace
@@ -150,10 +158,8 @@ uint64_t Watches::Flush(uint32_t watch) {
   const Source& source = *sources_.at(watcher.source).source;
   uint64_t count = source.total(watcher.counter) - watcher.flushed;
   watcher.flushed += count;
-  uint64_t ignored = 0;
   // That the cgroup is gone stays to be seen.
-  if (watcher.descriptor && !source.removed())
-    (void)!read(watcher.descriptor.get(), &ignored, sizeof(ignored));
+  if (watcher.descriptor && !source.removed()) Clear(watcher.descriptor.get());
   return count;
 }
 
