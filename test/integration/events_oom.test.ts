@@ -306,7 +306,8 @@ describe.skipIf(skip).each(runtimes)('oom, %s', (runtime) => {
     const watchers = await Promise.all(Array.from({ length: 50 }, () => container.oom()))
     for (const watcher of watchers) expect(watcher.fd).toBeGreaterThan(0)
     await Promise.all(watchers.map((watcher) => watcher.close()))
-    expect(descriptors(process.pid).size).toBe(before)
+    // What earlier tests left may be collected meanwhile.
+    expect(descriptors(process.pid).size).toBeLessThanOrEqual(before)
   })
 
   test('out of descriptors: the error says so, and later it goes', async () => {
