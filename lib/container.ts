@@ -9,6 +9,7 @@ import {
   type NativeFailure,
   toContainerError,
 } from './errors.js'
+import { EventHub, events, type EventStream } from './events.js'
 import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
@@ -39,7 +40,7 @@ import { PressureWatcher } from './pressure.js'
 import { Process, type ProcessHost } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf } from './runtime.js'
-import { ShimBusy, ShimLink, type WireProcess } from './shim.js'
+import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
 import {
   createDirectory,
   listIds,
@@ -108,7 +109,10 @@ export class Container implements AsyncDisposable {
   #earlierBoot = false
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
+  /** Were started before this handle was made. */
+  readonly #loaded = new WeakSet<Process>()
   #created: ((pid: number, starttime: number) => void) | null = null
+  readonly #hub: EventHub
   #isCreated = true
   #isPaused = false
   #deleted = false
@@ -135,6 +139,7 @@ export class Container implements AsyncDisposable {
     this.bundle = file.bundle
     this.labels = Object.freeze([...file.labels])
     this.runtime = file.runtime
+    this.#hub = new EventHub(this, native, () => this.oom())
   }
 
   /**
@@ -289,7 +294,8 @@ export class Container implements AsyncDisposable {
         const link = await this.#connect()
         signal?.throwIfAborted()
         const call: { seq: number } = { seq: 0 }
-        const hook = this.#awaitCreated(link, spec, streams, onCreated, call, (process) => {
+        const wait = onCreated !== undefined || this.#hub.wanted
+        const hook = this.#awaitCreated(link, spec, streams, { wait, onCreated }, call, (process) => {
           started = process
         })
         const { seq, answer } = link.request(
@@ -297,11 +303,12 @@ export class Container implements AsyncDisposable {
             op: 'start',
             stdio: streams.wire,
             timeoutMs: this.#timeout,
-            waitCreated: onCreated !== undefined,
+            waitCreated: wait,
           },
           context,
           () => {
             this.#isCreated = false
+            if (started) this.#hub.started(started)
           },
           this.#processJson(spec, streams, config, null),
           streams.fds,
@@ -364,6 +371,7 @@ export class Container implements AsyncDisposable {
             streams,
           })
           this.#processes.set(id, process)
+          this.#hub.started(process)
           return process
         },
         this.#processJson(said, streams, this.#config, inherited),
@@ -425,6 +433,7 @@ export class Container implements AsyncDisposable {
     const init = this.#mustRun({ containerId: this.id })
     await this.#ask(() => this.#native.pause(this.#boxOf(init), this.#timeout))
     this.#isPaused = true
+    this.#hub.did('paused')
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
@@ -432,6 +441,7 @@ export class Container implements AsyncDisposable {
     const init = this.#mustRun({ containerId: this.id })
     await this.#ask(() => this.#native.resume(this.#boxOf(init), this.#timeout))
     this.#isPaused = false
+    this.#hub.did('resumed')
   }
 
   /** What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
@@ -504,6 +514,7 @@ export class Container implements AsyncDisposable {
         ? await conversionsOf(this.runtime)
         : { linearShares: false, pidsZeroIsOne: false }
     await this.#ask(() => this.#native.update(this.#boxOf(init), JSON.stringify(resources), options))
+    this.#hub.did('updated')
   }
 
   /**
@@ -516,6 +527,18 @@ export class Container implements AsyncDisposable {
   async oom(): Promise<OomWatcher> {
     const init = this.#mustRun({ containerId: this.id })
     return new OomWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, { kind: 'oom' }))
+  }
+
+  /**
+   * What happens to this container and its processes from now on; see EventStream, and events() for many containers. Of
+   * what other programs do to it, exits of the processes that this handle knows and its deletion are told.
+   *
+   * The same is published on `node:diagnostics_channel`, once a handle, stream or none: `libcontainer:start`, `:exit`,
+   * `:oom` (of containers that are started, or asked for events, while the channel has a subscriber), `:pause`, `:resume`,
+   * `:update` and `:delete`.
+   */
+  events(options: { signal?: AbortSignal } = {}): EventStream {
+    return events([this], options)
   }
 
   /**
@@ -584,6 +607,7 @@ export class Container implements AsyncDisposable {
     if (known) await this.#deleteByShim(options.force === true, context)
     else await removeDirectory(this.root, this.id)
     this.#deleted = true
+    this.#hub.deleted()
     this.#link?.close()
   }
 
@@ -628,6 +652,7 @@ export class Container implements AsyncDisposable {
       process.abandon(error)
       await process.close()
     }
+    this.#hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
     if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
   }
@@ -708,7 +733,7 @@ export class Container implements AsyncDisposable {
     link: ShimLink,
     spec: ProcessSpec,
     streams: ProcessStreams,
-    onCreated: StartOptions['onCreated'],
+    { wait, onCreated }: { wait: boolean; onCreated: StartOptions['onCreated'] },
     call: { seq: number },
     made: (init: Process) => void,
   ): { failure: Promise<never> } {
@@ -728,10 +753,12 @@ export class Container implements AsyncDisposable {
       })
       this.#processes.set('init', init)
       made(init)
-      if (!onCreated) return
+      if (!wait) return
       void (async () => {
         try {
-          await onCreated(init)
+          // Before the program runs, so that its first OOM kill is not missed.
+          await this.#hub.watch()
+          await onCreated?.(init)
           link.tell({ op: 'proceed', target: call.seq })
         } catch (error) {
           fail(error)
@@ -849,6 +876,7 @@ export class Container implements AsyncDisposable {
     for (const file of await readProcesses(this.root, this.id)) {
       const process = new Process(this.#host, { ...file, streams: null })
       this.#processes.set(file.id, process)
+      this.#loaded.add(process)
       const exit = live?.find((candidate) => candidate.id === file.id)?.exit ?? file.exit
       if (exit) {
         process.exited(exit)
@@ -863,6 +891,7 @@ export class Container implements AsyncDisposable {
       const state = await this.#native.status(this.#boxOf(init)).catch(() => 'running')
       this.#isCreated = state === 'created'
       this.#isPaused = state === 'paused'
+      void this.#hub.watch()
     }
   }
 
@@ -898,10 +927,11 @@ export class Container implements AsyncDisposable {
   async #open(open: () => Promise<number>): Promise<WireProcess[]> {
     const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
     link.listen({
-      onExit: (id, exit, written) => this.#processes.get(id)?.exited(exit, written),
+      onExit: (id, exit, written) => this.#exited(id, exit, written),
       onCreated: (pid, starttime) => this.#created?.(pid, starttime),
       onDeleted: () => {
         this.#deleted = true
+        this.#hub.deleted()
       },
       onClosed: () => this.#linkClosed(link),
     })
@@ -963,8 +993,15 @@ export class Container implements AsyncDisposable {
   /** Exits that happened while no connection was there to tell. */
   #learn(processes: WireProcess[]): void {
     for (const { id, exit } of processes) {
-      if (exit) this.#processes.get(id)?.exited(exit)
+      if (exit) this.#exited(id, exit)
     }
+  }
+
+  #exited(id: string, exit: WireExit, written?: WireWritten): void {
+    const process = this.#processes.get(id)
+    if (!process || process.exitStatus) return
+    process.exited(exit, written)
+    this.#hub.exited(process, this.#loaded.has(process))
   }
 
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */

@@ -244,6 +244,16 @@ export function checkPressure(options: PressureOptions): PressureOptions {
   return { resource, kind, windowUsec: window, stallUsec: checkRange(stallUsec, 'stallUsec', 1, window) }
 }
 
+/** What `known` has for each of the containers. */
+export function checkContainers<T>(containers: unknown, known: WeakMap<object, T>): T[] {
+  if (!Array.isArray(containers)) throw invalidType(`containers must be an array, not ${show(containers)}`)
+  return containers.map((container: unknown, index) => {
+    const found = typeof container === 'object' && container !== null ? known.get(container) : undefined
+    if (!found) throw invalidType(`containers[${index}] must be a Container, not ${show(container)}`)
+    return found
+  })
+}
+
 /** The number of a signal. */
 export function checkSignal(value: unknown): number {
   if (typeof value === 'number') {

@@ -73,6 +73,7 @@
       "native/shim/exit_record.cc",
       "native/shim/keeper.cc",
       "native/shim/kept_bytes.cc",
+      "native/shim/oom_log.cc",
       "native/shim/pidfd_exit.cc",
       "native/shim/pump.cc",
       "native/shim/runtime_run.cc",
@@ -104,6 +105,7 @@
       "native/test/kept_bytes_test.cc",
       "native/test/main_test.cc",
       "native/test/nsexec_test.cc",
+      "native/test/oom_log_test.cc",
       "native/test/seccomp_test.cc",
       "native/test/shim_test.cc",
       "native/test/state_test.cc"
