@@ -15,9 +15,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-test-all vm-test-trixie clean
-
-
+.PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
 
 # Installs only what is missing, and asks the package server only then.
 define install
@@ -33,6 +31,7 @@ demo: build ## a container's life by this library, beside runc's own times
 test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests, machines
 	npx vitest run
 	@$(MAKE) --no-print-directory vm-test
+	@$(MAKE) --no-print-directory vm-checkpoint
 
 setup:
 	$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
@@ -86,6 +85,9 @@ check: setup-test build ## types, linters and formats; warnings are errors
 	@find native -name '*.cc' -o -name '*.h' | xargs clang-format --dry-run --Werror
 	@LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
 	scripts/clang-tidy.sh
+
+vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
+	test/vm/run --criu --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
 
 bench: build setup-test
 	node bench/exec/run.mjs

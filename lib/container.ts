@@ -3,6 +3,13 @@ import { join } from 'node:path'
 import { rm } from 'node:fs/promises'
 import { load as loadBinding } from './binding.js'
 import {
+  type Checkpoint,
+  metadataOf,
+  readCheckpoints,
+  readRestorable,
+  removeCheckpoint,
+} from './checkpoint.js'
+import {
   ContainerError,
   type FailureContext,
   invalidValue,
@@ -15,6 +22,8 @@ import type { ContainerBox, NativeBinding } from './native.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
   checkAbortSignal,
+  checkCheckpointName,
+  checkCheckpointOptions,
   checkContainerOptions,
   checkDescriptorLimit,
   checkHook,
@@ -28,6 +37,7 @@ import {
   checkShim,
   checkSignal,
   checkTimeout,
+  type CheckpointOptions,
   type ContainerOptions,
   defaultTimeout,
   type LoadOptions,
@@ -39,7 +49,7 @@ import { OomWatcher } from './oom.js'
 import { PressureWatcher } from './pressure.js'
 import { Process, type ProcessHost } from './process.js'
 import type { Resources } from './resources.js'
-import { conversionsOf } from './runtime.js'
+import { conversionsOf, explainCriuFailure } from './runtime.js'
 import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
 import {
   createDirectory,
@@ -61,6 +71,12 @@ import { openWatch } from './watch.js'
 export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
 
 export interface StartOptions extends StdioOptions {
+  /**
+   * Restores this checkpoint of the bundle, of this container or another one, instead of a fresh start. The program goes
+   * on where it was: what it had on a pipe or a terminal then is on the streams given here now, and what it had
+   * on /dev/null stays there. Not together with `onCreated`: the runtime's restore has no moment for it.
+   */
+  checkpoint?: string
   /**
    * The container's namespaces exist, and the user's program does not run yet: the place for networking. The start
    * goes on when it resolves; a throw undoes the start and comes out of it.
@@ -266,7 +282,9 @@ export class Container implements AsyncDisposable {
    * Starts the container: the runtime's create, then its start, by the shim. Resolves when the user's program runs.
    *
    * ERR_RUNTIME with `runtimeLog` where the runtime refuses (its message names what it could not find or execute);
-   * ERR_START_TIMEOUT; ERR_PROCESS_EXISTS when it is started already, ERR_CONTAINER_EXITED when it has run.
+   * ERR_START_TIMEOUT; ERR_PROCESS_EXISTS when it is started already, ERR_CONTAINER_EXITED when it has run. Of a
+   * checkpoint also ERR_CHECKPOINT_NOT_FOUND (it, or a parent of it), ERR_STATE_CORRUPT for its config.json, and
+   * ERR_UNSUPPORTED where CRIU does not work or the runtime is built without it.
    * After a failure nothing of the start is left and it may be tried again.
    */
   async start(options: StartOptions = {}): Promise<Process> {
@@ -274,9 +292,18 @@ export class Container implements AsyncDisposable {
     const signal = checkAbortSignal(options.signal)
     checkHook(options.onCreated)
     const { onCreated } = options
+    const from =
+      options.checkpoint === undefined ? null : checkCheckpointName(options.checkpoint, 'checkpoint')
     signal?.throwIfAborted()
     await this.#mustExist()
     const context: FailureContext = { containerId: this.id, processId: 'init' }
+    if (from !== null && onCreated) {
+      throw new ContainerError(
+        'ERR_UNSUPPORTED',
+        'a restored program runs before onCreated could be called',
+        context,
+      )
+    }
     const init = this.#processes.get('init')
     if (init?.exitStatus) {
       throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has run and exited`, context)
@@ -288,13 +315,15 @@ export class Container implements AsyncDisposable {
     try {
       const config = (this.#config = await readBundle(this.bundle, this.id))
       const spec = this.#initSpec(config)
+      const checkpoint = from === null ? null : await readRestorable(this.bundle, from, this.id)
       const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
       let started: Process | undefined
       try {
         const link = await this.#connect()
         signal?.throwIfAborted()
         const call: { seq: number } = { seq: 0 }
-        const wait = onCreated !== undefined || this.#hub.wanted
+        // A restored program runs at once.
+        const wait = from === null && (onCreated !== undefined || this.#hub.wanted)
         const hook = this.#awaitCreated(link, spec, streams, { wait, onCreated }, call, (process) => {
           started = process
         })
@@ -304,13 +333,15 @@ export class Container implements AsyncDisposable {
             stdio: streams.wire,
             timeoutMs: this.#timeout,
             waitCreated: wait,
+            ...(checkpoint && { checkpoint }),
           },
           context,
           () => {
             this.#isCreated = false
             if (started) this.#hub.started(started)
+            void this.#hub.watch()
           },
-          this.#processJson(spec, streams, config, null),
+          this.#processJson(spec, streams, config, null, from ?? ''),
           streams.fds,
         )
         call.seq = seq
@@ -323,7 +354,8 @@ export class Container implements AsyncDisposable {
         streams.discard()
         started?.abandon(error as Error)
         this.#releaseIdleLink()
-        throw error
+        if (!checkpoint) throw error
+        throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)
       }
     } finally {
       this.#created = null
@@ -439,7 +471,7 @@ export class Container implements AsyncDisposable {
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
     const init = this.#mustRun({ containerId: this.id })
-    await this.#ask(() => this.#native.resume(this.#boxOf(init), this.#timeout))
+    await this.#ask(() => this.#native.resume(this.#boxOf(init)))
     this.#isPaused = false
     this.#hub.did('resumed')
   }
@@ -638,6 +670,50 @@ export class Container implements AsyncDisposable {
     }
   }
 
+  /** Those of this container's bundle, oldest first. ERR_STATE_CORRUPT for a config.json that is not what it should be. */
+  async checkpoints(): Promise<Checkpoint[]> {
+    await this.#mustExist()
+    return readCheckpoints(this.bundle, this.id)
+  }
+
+  /**
+   * Writes what the container's processes are to `<bundle>/checkpoints/<name>`, by the runtime's checkpoint and so by
+   * CRIU; seen there once it is whole. The container stands still meanwhile (an exec gets ERR_CONTAINER_PAUSED), then
+   * runs on, or with `exit` has ended by SIGKILL when this resolves. Of several calls each waits for the one before.
+   *
+   * A process that exec() started is no part of it, since it is no child of init: it runs on, or ends with the
+   * container, and after a restore it is not there. Its children that outlived it have become init's and are a part.
+   *
+   * ERR_CHECKPOINT_EXISTS, also while one of that name is being made; ERR_CHECKPOINT_NOT_FOUND for `parent`;
+   * ERR_CONTAINER_NOT_STARTED, _EXITED, _PAUSED; ERR_RUNTIME with the runtime's and CRIU's errors in `runtimeLog`;
+   * ERR_UNSUPPORTED where CRIU does not work here or the runtime is built without it. After a failure the container
+   * runs on and nothing of the checkpoint is left.
+   */
+  async checkpoint(options: CheckpointOptions): Promise<void> {
+    const checked = checkCheckpointOptions(options)
+    await this.#mustExist()
+    const context: FailureContext = { containerId: this.id }
+    this.#mustRun(context)
+    const link = await this.#connect()
+    try {
+      await link.request(
+        { op: 'checkpoint', ...checked },
+        context,
+        () => undefined,
+        metadataOf(checked, new Date()),
+      ).answer
+    } catch (error) {
+      throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)
+    }
+  }
+
+  /** Of two that delete it one gets ERR_CHECKPOINT_NOT_FOUND. A checkpoint whose parent it was can be restored no more. */
+  async deleteCheckpoint(name: string): Promise<void> {
+    checkCheckpointName(name)
+    await this.#mustExist()
+    await removeCheckpoint(this.bundle, name, this.id)
+  }
+
   /**
    * Lets go of this handle; the container runs on. Streams of `'pipe'` are closed and pending waits rejected. An
    * ephemeral container still ends with this program.
@@ -716,12 +792,14 @@ export class Container implements AsyncDisposable {
     streams: ProcessStreams,
     config: OciConfig | null,
     inherited: InheritedSpec | null,
+    checkpoint = '',
   ): string {
     const parts = {
       exec: inherited !== null,
       stdio: streams.names,
       runtimeArgs: this.#file.runtimeArgs,
       noPivotRoot: this.#file.noPivotRoot,
+      checkpoint,
       rootUID: rootId(config?.linux?.uidMappings),
       rootGID: rootId(config?.linux?.gidMappings),
     }

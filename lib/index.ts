@@ -1,10 +1,12 @@
 // The public exports of the package, and nothing else.
+export type { Checkpoint } from './checkpoint.js'
 export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container.js'
 export { ContainerError, type ContainerErrorCode } from './errors.js'
 export { type ContainerEvent, events, EventStream } from './events.js'
 export { type OomEvent, OomWatcher } from './oom.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
 export type {
+  CheckpointOptions,
   ContainerOptions,
   LoadOptions,
   PressureOptions,

@@ -70,7 +70,7 @@ export interface NativeBinding {
   /** Figures or an error for each, in the order given. */
   statsOfMany(boxes: ContainerBox[]): Promise<(object | Error)[]>
   pause(box: ContainerBox, timeoutMs: number): Promise<void>
-  resume(box: ContainerBox, timeoutMs: number): Promise<void>
+  resume(box: ContainerBox): Promise<void>
   signalAll(box: ContainerBox, signal: number): Promise<void>
   /** Thaws a v1 cgroup, in which a killed process would else stand still for ever; nothing on v2. */
   releaseKilled(box: ContainerBox): Promise<void>

@@ -75,6 +75,32 @@ export type PressureOptions =
   /** `memory.high` was passed, and the container's processes are slowed down. */
   | { resource: 'memory'; kind: 'high' }
 
+/** What a checkpoint is to hold, and what becomes of the container. */
+export interface CheckpointOptions {
+  /** As a container's id: `^[A-Za-z0-9_+.-]+$`, at most 240 characters, neither `.` nor `..`. */
+  name: string
+  /** The container ends with the dump, killed by CRIU; else it runs on; false. */
+  exit?: boolean
+  /** Established TCP connections are dumped, and taken up again by the restore; with one and without this it fails. */
+  tcp?: boolean
+  /** Unix sockets may be connected to sockets outside of the container; they are connected again by path. */
+  unixSockets?: boolean
+  /** The processes may belong to a session or use a terminal from outside of the container. */
+  shell?: boolean
+  /** Namespaces (`'network'` above all) that the restore makes anew and empty, for the host to fill. */
+  emptyNamespaces?: string[]
+  /**
+   * Memory only, while the container runs on: shortens the dump that names this one as its `parent`, and cannot be
+   * restored by itself; false.
+   */
+  preDump?: boolean
+  /**
+   * Name of the checkpoint that holds the pages which have not changed since: the last pre-dump of this container (or
+   * a checkpoint that came after it). Both are wanted for the restore.
+   */
+  parent?: string
+}
+
 export interface ResolvedOptions {
   root: string
   id: string
@@ -300,6 +326,43 @@ export function checkNumbers(value: unknown, name: string): void {
   } else if (typeof value === 'object' && value !== null) {
     for (const [key, item] of Object.entries(value)) checkNumbers(item, `${name}.${key}`)
   }
+}
+
+const namespaces = new Set(['cgroup', 'ipc', 'mount', 'network', 'pid', 'time', 'user', 'uts'])
+
+export function checkCheckpointName(value: unknown, name = 'checkpoint name'): string {
+  return checkId(value, name)
+}
+
+/** OCI names of namespaces. */
+export function checkNamespaces(value: unknown, name: string): string[] {
+  return checkStrings(value, name).map((item) => {
+    if (!namespaces.has(item)) throw invalidValue(`${name} must name namespaces, not ${show(item)}`)
+    return item
+  })
+}
+
+export function checkCheckpointOptions(options: CheckpointOptions): Required<CheckpointOptions> {
+  checkObject(options, 'options')
+  const flag = (name: 'exit' | 'tcp' | 'unixSockets' | 'shell' | 'preDump'): boolean =>
+    options[name] === undefined ? false : checkBoolean(options[name], name)
+  const checked = {
+    name: checkCheckpointName(options.name, 'name'),
+    exit: flag('exit'),
+    tcp: flag('tcp'),
+    unixSockets: flag('unixSockets'),
+    shell: flag('shell'),
+    emptyNamespaces:
+      options.emptyNamespaces === undefined
+        ? []
+        : checkNamespaces(options.emptyNamespaces, 'emptyNamespaces'),
+    preDump: flag('preDump'),
+    parent: options.parent === undefined ? '' : checkCheckpointName(options.parent, 'parent'),
+  }
+  if (checked.exit && checked.preDump) throw invalidValue('exit and preDump exclude each other')
+  if (checked.parent === checked.name)
+    throw invalidValue(`parent must be another checkpoint than ${show(checked.name)}`)
+  return checked
 }
 
 export function checkHook(value: unknown): void {

@@ -1,5 +1,7 @@
-// The installed runtime's version, for the conversions that changed between versions; the one user of child_process.
+// What the installed runtime is and can do: its version, and whether it can make checkpoints here; the one user of
+// child_process.
 import { execFile } from 'node:child_process'
+import { ContainerError, type FailureContext } from './errors.js'
 import type { UpdateOptions } from './native.js'
 
 const versions = new Map<string, Promise<UpdateOptions>>()
@@ -33,4 +35,54 @@ export function conversionsOf(runtime: string): Promise<UpdateOptions> {
     versions.set(runtime, known)
   }
   return known
+}
+
+/** The program that runc runs for checkpoints: `--criu` of its global flags, else the one in PATH. */
+function criuOf(runtimeArgs: readonly string[]): string {
+  let criu = 'criu'
+  runtimeArgs.forEach((arg, index) => {
+    const match = /^--?criu(?:=(.*))?$/.exec(arg)
+    if (match) criu = match[1] ?? runtimeArgs[index + 1] ?? criu
+  })
+  return criu
+}
+
+/** Exit status (null: it could not be run) and what it wrote. */
+function run(command: string, args: string[]): Promise<{ status: number | null; text: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(command, args, { timeout: 60_000 }, (error, stdout, stderr) => {
+      const text = `${stdout}${stderr}`.trim()
+      if (error && typeof error.code !== 'number') resolve({ status: null, text: text || error.message })
+      else resolve({ status: child.exitCode, text })
+    })
+  })
+}
+
+/**
+ * Why checkpoints are not to be had here, asked when one has failed: a crun without CRIU, no CRIU, or one that does not
+ * work on this kernel (`criu check`). Where all that is in order the failure stays what it was.
+ */
+export async function explainCriuFailure(
+  error: unknown,
+  runtime: string,
+  runtimeArgs: readonly string[],
+  context: FailureContext,
+): Promise<unknown> {
+  if (!(error instanceof ContainerError) || error.code !== 'ERR_RUNTIME') return error
+  const unsupported = (why: string, path: string, said = ''): ContainerError =>
+    new ContainerError('ERR_UNSUPPORTED', `container '${context.containerId}': ${why}; ${error.message}`, {
+      ...context,
+      path,
+      runtimeLog: [error.runtimeLog ?? '', said].filter(Boolean).join('\n'),
+      cause: error,
+    })
+  const version = await run(runtime, ['--version'])
+  if (/^crun version/m.test(version.text) && !version.text.split(/\s+/).includes('+CRIU')) {
+    return unsupported(`'${runtime}' was built without CRIU`, runtime, version.text)
+  }
+  const criu = criuOf(runtimeArgs)
+  const check = await run(criu, ['check'])
+  if (check.status === 0) return error
+  const [first = ''] = check.text.split('\n')
+  return unsupported(`CRIU does not work on this machine (${criu} check: ${first})`, criu, check.text)
 }

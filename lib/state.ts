@@ -39,7 +39,7 @@ const directoryMode = 0o711
 const fileMode = 0o600
 const maxFileBytes = 16 * 1024 * 1024
 
-function errnoOf(error: unknown): string | undefined {
+export function errnoOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code
 }
 
@@ -51,7 +51,7 @@ function strings(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : []
 }
 
-async function readBounded(path: string, containerId: string): Promise<string> {
+export async function readBounded(path: string, containerId: string): Promise<string> {
   // A FIFO or device in a file's place must hold nobody up.
   const info = await stat(path)
   const corrupt = (what: string): ContainerError =>
@@ -64,7 +64,7 @@ async function readBounded(path: string, containerId: string): Promise<string> {
   return readFile(path, 'utf8')
 }
 
-function parseObject(text: string, path: string, containerId: string): Record<string, unknown> {
+export function parseObject(text: string, path: string, containerId: string): Record<string, unknown> {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -384,6 +384,7 @@ export function processFile(
     stdio: { stdin: string; stdout: string; stderr: string }
     runtimeArgs: string[]
     noPivotRoot: boolean
+    checkpoint?: string
     rootUID: number
     rootGID: number
   },
@@ -396,7 +397,7 @@ export function processFile(
     containerdStderr: parts.stdio.stderr,
     runtimeArgs: parts.runtimeArgs,
     noPivotRoot: parts.noPivotRoot,
-    checkpoint: '',
+    checkpoint: parts.checkpoint ?? '',
     rootUID: parts.rootUID,
     rootGID: parts.rootGID,
   }

@@ -146,10 +146,10 @@ Status ContainerBox::Pause(int timeout_ms) {
   return Ok();
 }
 
-Status ContainerBox::Resume(int timeout_ms) {
+Status ContainerBox::Resume() {
   auto paths = Paths();
   if (!paths) return paths.error();
-  auto thawed = Thaw(*paths, timeout_ms);
+  auto thawed = Thaw(*paths);
   if (!thawed) return thawed.error();
   return Ok();
 }

@@ -40,7 +40,7 @@ class ContainerBox {
   Result<Stats> ReadStats();
   // Done when the kernel says so; thawed again when it does not in time.
   Status Pause(int timeout_ms);
-  Status Resume(int timeout_ms);
+  Status Resume();
   // Signals every process, each by its pidfd. SIGKILL goes on until none is left that was forked meanwhile.
   Status SignalAll(int signal);
   // A killed process of a frozen v1 cgroup ends only when that thaws; v2 lets it go by itself.

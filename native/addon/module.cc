@@ -206,8 +206,7 @@ Napi::Value Pause(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Resume(const Napi::CallbackInfo& info) {
-  int timeout_ms = info[1].ToNumber().Int32Value();
-  return RunOnBox(info, [timeout_ms](ContainerBox& box) { return box.Resume(timeout_ms); });
+  return RunOnBox(info, [](ContainerBox& box) { return box.Resume(); });
 }
 
 Napi::Value SignalAll(const Napi::CallbackInfo& info) {

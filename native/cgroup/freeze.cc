@@ -155,10 +155,11 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
     }
     auto parsed = ParseFreezerState(*text);
     if (parsed == FreezerState::kFrozen) return Freezer{FreezerState::kFrozen, true};
-    if (parsed != FreezerState::kFreezing) {
+    if (!parsed) {
       result = Corrupt(state.path());
       break;
     }
+    // Thawed: by another hand, since. Written again like all that is not frozen yet.
     // A process freezes by running: let one go first that waits for this very CPU.
     sched_yield();
   }
@@ -167,17 +168,13 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
   return result;
 }
 
-Result<Freezer> ThawV1(const std::string& directory, Deadline deadline) {
+Result<Freezer> ThawV1(const std::string& directory) {
   Control state(directory, "freezer.state", O_RDWR);
   if (!state.ok()) return state.open_error();
   Status written = state.Write("THAWED");
   if (!written) return written.error();
-  for (;;) {
-    auto now = ReadV1(directory, &state);
-    if (!now || !now->self) return now;
-    if (deadline.passed()) return TimedOut(state.path(), "the kernel did not thaw in time");
-    SleepNs(1'000'000);
-  }
+  // The kernel thaws before the write returns: what is frozen now, another hand has frozen since.
+  return ReadV1(directory, &state);
 }
 
 Result<Freezer> ReadV2(Control* freeze, Control* events) {
@@ -192,27 +189,44 @@ Result<Freezer> ReadV2(Control* freeze, Control* events) {
 }
 
 // The kernel wakes pollers of cgroup.events when `frozen` changes.
-Result<Freezer> SetV2(const std::string& directory, bool frozen, Deadline deadline) {
+Result<Freezer> FreezeV2(const std::string& directory, Deadline deadline) {
   Control freeze(directory, "cgroup.freeze", O_RDWR);
   if (!freeze.ok()) return freeze.open_error();
   Control events(directory, "cgroup.events", O_RDONLY);
   if (!events.ok()) return events.open_error();
-  Status written = freeze.Write(frozen ? "1" : "0");
-  Result<Freezer> now = written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
-  while (now && (frozen ? now->state != FreezerState::kFrozen || !now->self : now->self)) {
+  Result<Freezer> now = TimedOut(freeze.path(), "");
+  // A process that waits for its vforked child counts as frozen, and for a moment no longer when that wait
+  // was over just before: the word is taken when it is given twice.
+  for (int frozen = 0; frozen < 2;) {
+    Status written = now && now->self ? Ok() : freeze.Write("1");  // not set any more: thawed by another hand
+    now = written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
+    if (!now) break;
+    if (now->self && now->state == FreezerState::kFrozen) {
+      if (++frozen < 2) sched_yield();
+      continue;
+    }
+    frozen = 0;
     int left = deadline.left_ms();
     if (left == 0) {
-      now = TimedOut(freeze.path(), frozen ? "the kernel did not freeze every process in time; thawed again"
-                                           : "the kernel did not thaw in time");
+      now = TimedOut(freeze.path(), "the kernel did not freeze every process in time; thawed again");
       break;
     }
-    pollfd waiting{events.fd(), POLLPRI, 0};
     // Not for longer than a moment: a cgroup that is removed meanwhile wakes nobody.
-    poll(&waiting, 1, std::min(left, 100));
-    now = ReadV2(&freeze, &events);
+    pollfd waiting{events.fd(), POLLPRI, 0};
+    if (now->self) poll(&waiting, 1, std::min(left, 100));
   }
-  if (!now && frozen) (void)freeze.Write("0");
+  if (!now) (void)freeze.Write("0");
   return now;
+}
+
+// As on v1, what is frozen after the write, another hand has frozen since.
+Result<Freezer> ThawV2(const std::string& directory) {
+  Control freeze(directory, "cgroup.freeze", O_RDWR);
+  if (!freeze.ok()) return freeze.open_error();
+  Control events(directory, "cgroup.events", O_RDONLY);
+  if (!events.ok()) return events.open_error();
+  Status written = freeze.Write("0");
+  return written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
 }
 
 }  // namespace
@@ -261,14 +275,13 @@ Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
   Deadline deadline(timeout_ms);
-  return place.v2 ? SetV2(*place.path, true, deadline) : FreezeV1(*place.path, deadline);
+  return place.v2 ? FreezeV2(*place.path, deadline) : FreezeV1(*place.path, deadline);
 }
 
-Result<Freezer> Thaw(const CgroupPaths& paths, int timeout_ms) {
+Result<Freezer> Thaw(const CgroupPaths& paths) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
-  Deadline deadline(timeout_ms);
-  return place.v2 ? SetV2(*place.path, false, deadline) : ThawV1(*place.path, deadline);
+  return place.v2 ? ThawV2(*place.path) : ThawV1(*place.path);
 }
 
 }  // namespace lc

@@ -27,9 +27,9 @@ Result<Freezer> ReadFreezer(const CgroupPaths& paths);
 // the cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
 Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000);
 
-// Returns when the kernel says that this cgroup no longer freezes; an ancestor may still hold it, which the
-// answer tells.
-Result<Freezer> Thaw(const CgroupPaths& paths, int timeout_ms = 10'000);
+// This cgroup no longer freezes; what does then is an ancestor, or another hand that froze it since, which
+// the answer tells.
+Result<Freezer> Thaw(const CgroupPaths& paths);
 
 std::optional<FreezerState> ParseFreezerState(std::string_view text);  // v1 freezer.state
 std::optional<bool> ParseFlag(std::string_view text);                  // "0\n" or "1\n"

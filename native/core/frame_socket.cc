@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "core/protection.h"
@@ -15,6 +16,11 @@ namespace {
 constexpr size_t kHeader = 8;
 // Of one Read(): a peer that writes as fast as it is read must not keep its reader from everybody else.
 constexpr int kMaxChunks = 64;
+
+// The kernel's own, for a moment: tried again, as when the buffer is full, rather than a reason to part.
+bool IsOutOfMemory(int error) {
+  return error == ENOMEM || error == ENOBUFS;
+}
 
 }  // namespace
 
@@ -31,7 +37,7 @@ FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
     ssize_t n = recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN) return Parse(out);
+      if (errno == EAGAIN || IsOutOfMemory(errno)) return Parse(out);
       return State::kClosed;
     }
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
@@ -107,7 +113,7 @@ Result<size_t> FrameSocket::Push(std::string_view bytes, const std::vector<int>&
     ssize_t n = sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) return static_cast<size_t>(n);
     if (errno == EINTR) continue;
-    if (errno == EAGAIN) return size_t{0};
+    if (errno == EAGAIN || IsOutOfMemory(errno)) return size_t{0};
     return Error::Sys("sendmsg");
   }
 }

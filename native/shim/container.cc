@@ -129,6 +129,7 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
   AddExit(&message, exit);
   clients_.Broadcast(message.End().Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
+  if (process->id == "init") CheckpointInitEnded();
 }
 
 bool Container::ReadOomLog() {
@@ -174,7 +175,7 @@ void Container::RecordExit(const std::shared_ptr<Process>& process) {
 
 void Container::LeaveIfIdle() {
   if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() ||
-      clients_.count() > 0)
+      !checkpoints_.empty() || clients_.count() > 0)
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
@@ -235,6 +236,8 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
     if (start_ && start_->asker.client == client) StartProceed();
   } else if (op == "exec") {
     Exec(asker, request, body, std::move(fds));
+  } else if (op == "checkpoint") {
+    Checkpoint(asker, request, body);
   } else if (op == "cancel") {
     Cancel(asker, IntMember(request, "target").value_or(-1));
   } else if (op == "resize") {

@@ -1,6 +1,7 @@
 // The one container of this shim: its processes, and the verbs that clients ask for.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -118,6 +119,26 @@ class Container {
   void StartUndoDelete();
   void StartUndoDone();
 
+  // container_restore.cc
+  void RestoreAddArguments(std::vector<std::string>* args) const;
+  bool RestoreWriteConfig() const;
+  Status RestoreCheckCgroup(pid_t pid) const;
+  Status RestoreRun(const std::vector<std::string>& args, const int fds[3]);
+  void RestoreFailed(int status);
+
+  // container_checkpoint.cc
+  struct CheckpointOperation;
+  void Checkpoint(const Asker& asker, const JsonValue& request, std::string_view body);
+  Status CheckpointReady();
+  void CheckpointRun();
+  bool CheckpointRuns() const;
+  void CheckpointDumped(int status);
+  void CheckpointInitEnded();
+  void CheckpointCommit();
+  void CheckpointEnd(std::optional<Error> error, const std::string& log = {});
+  void CheckpointAbort();
+  Error CriuFailure(int status, const std::string& criu_log, std::string* log) const;
+
   // container_exec.cc
   struct ExecOperation;
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
@@ -135,8 +156,11 @@ class Container {
   void Delete(const Asker& asker, bool force);
   void Teardown();
   void DeleteKill();
+  Status Kill(const Process& process);
   void DeleteRunRuntime();
   void DeleteDone(int status);
+  void DeleteCgroups(int tries);
+  void DeleteDirectory();
   void DeleteFail(const Error& error, const std::string& log = {});
 
   using RunDone = std::function<void(int status)>;
@@ -167,8 +191,10 @@ class Container {
   ExecRecords records_;
   nsexec::ChildMemory child_memory_;
   uint32_t execs_started_ = 0;
+  std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;
   bool deleting_ = false;
+  std::vector<std::string> left_cgroups_;  // of the container that is being deleted
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container

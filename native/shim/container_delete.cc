@@ -3,14 +3,24 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/container.h"
 #include "shim/operations.h"
+#include "shim/recorded_cgroups.h"
 
 namespace lc::shim {
+namespace {
+
+// A second: with nobody left to kill, whoever is still in a cgroup is in its last moments, or in a cgroup
+// that this container shares.
+constexpr int kCgroupTries = 100;
+constexpr int kCgroupRetryMs = 10;
+
+}  // namespace
 
 void Container::Delete(const Asker& asker, bool force) {
   if (!force && (start_ || InitRuns())) {
@@ -29,6 +39,7 @@ void Container::Teardown() {
     delete_timer_ = 0;
     DeleteFail(Error::Coded("ERR_CONTAINER_NOT_STOPPED", "its processes did not end in 15 s after SIGKILL"));
   });
+  if (CheckpointRuns()) return CheckpointAbort();  // its end goes on with DeleteKill
   if (!start_) return DeleteKill();
   start_->after_undo.push_back([this] { DeleteKill(); });
   StartUndo(Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container was deleted while it started"));
@@ -41,10 +52,18 @@ void Container::DeleteKill() {
   for (const auto& [id, process] : processes_) {
     if (process->exit || process->pid == 0) continue;
     // With a pid namespace init's end is the end of all; without one each is ended for itself.
-    (void)SignalProcess(process->pid, process->start, SIGKILL);
+    auto killed = Kill(*process);
+    if (!killed && killed.error().err != ESRCH) return DeleteFail(killed.error());
     if (id == "init") left = true;
   }
   if (!left) DeleteRunRuntime();
+}
+
+// A child's pid is its own until it is reaped here; another process is looked for by pid and start time,
+// which needs a descriptor.
+Status Container::Kill(const Process& process) {
+  if (!by_pid_.contains(process.pid)) return SignalProcess(process.pid, process.start, SIGKILL);
+  return kill(process.pid, SIGKILL) == 0 ? Ok() : Status(Error::Sys("kill"));
 }
 
 void Container::DeleteRunRuntime() {
@@ -53,6 +72,10 @@ void Container::DeleteRunRuntime() {
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
   if (!record && record.error().err == ENOENT)
     return DeleteDone(0);  // never created, or deleted by another hand
+  left_cgroups_.clear();
+  if (record) {
+    if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = Directories(*cgroups);
+  }
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
   auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int status) {
@@ -70,6 +93,20 @@ void Container::DeleteDone(int status) {
     std::string log = last_run_->Log();
     return DeleteFail(last_run_->FailureOf(status, log), log);
   }
+  DeleteCgroups(kCgroupTries);
+}
+
+// runc gives up on a cgroup whose last processes take their time to die, says so in its log, and exits with
+// 0.
+void Container::DeleteCgroups(int tries) {
+  if (!RemoveCgroupTrees(left_cgroups_) && tries > 0) {
+    loop_.After(kCgroupRetryMs, [this, tries] { DeleteCgroups(tries - 1); });
+    return;
+  }
+  DeleteDirectory();
+}
+
+void Container::DeleteDirectory() {
   // Out of sight in one step, so that nobody finds half a container; ':' is in no id. By the name's maker it
   // is known whether anybody still works on it: lib/graves.ts.
   auto self = ReadProcStat(getpid());
@@ -79,8 +116,9 @@ void Container::DeleteDone(int status) {
   if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
     return DeleteFail(Error::Sys("rename", settings_.directory));
   }
-  auto removed = RemoveTreeAt(AT_FDCWD, grave);
-  if (!removed) return DeleteFail(removed.error());
+  // From here on it is gone for everybody. What withstands a second try is left for the next one that looks
+  // there.
+  if (!RemoveTreeAt(AT_FDCWD, grave)) (void)RemoveTreeAt(AT_FDCWD, grave);
   for (const Asker& asker : deleters_) ReplyDone(asker);
   clients_.Broadcast(Message().Add("event", "deleted").Done());
   finished_ = true;

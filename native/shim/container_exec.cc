@@ -67,6 +67,9 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     if (target.error().err == ESRCH) return ReplyError(asker, ContainerExited());
     return ReplyError(asker, target.error());
   }
+  if (CheckpointRuns()) {
+    return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is being checkpointed"));
+  }
   if (target_->IsPaused()) {
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is paused"));
   }

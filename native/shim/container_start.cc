@@ -82,6 +82,11 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
   }
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
+  const JsonValue* checkpoint = Member(request, "checkpoint");
+  std::string name = checkpoint == nullptr ? "" : StringMember(*checkpoint, "name").value_or("");
+  if (checkpoint != nullptr && !IsCheckpointName(name)) {
+    return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "no checkpoint name: " + name));
+  }
 
   // What a start that was cut off by a crash has left.
   (void)RemoveTreeAt(AT_FDCWD, "init");
@@ -90,6 +95,10 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
   start_->asker = asker;
   start_->terminal = BoolMember(process, "terminal").value_or(false);
   start_->wait_created = BoolMember(request, "waitCreated").value_or(false);
+  if (checkpoint != nullptr) {
+    start_->checkpoint = settings_.bundle + "/checkpoints/" + name;
+    start_->restore = CriuOptionsOf(*checkpoint);
+  }
   start_->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
   start_->timer = loop_.After(TimeoutOf(request), [this] {
     start_->timer = 0;
@@ -153,6 +162,7 @@ void Container::StartListenConsole() {
 void Container::StartRunCreate() {
   std::vector<std::string> args = {"--bundle", settings_.bundle, "--pid-file",
                                    settings_.directory + "/" + kRuntimePid};
+  if (start_->restores()) RestoreAddArguments(&args);
   if (settings_.no_pivot_root) args.emplace_back("--no-pivot");
   if (start_->terminal) {
     std::string path = settings_.directory + "/" + kConsole;
@@ -166,13 +176,16 @@ void Container::StartRunCreate() {
   if (!start_->terminal) {
     for (int i = 0; i < 3; ++i) fds[i] = start_->stdio->child(i);
   }
-  auto run = RunRuntime("create", args, fds, [this](int status) { StartCreated(status); });
+  auto run = start_->restores()
+                 ? RestoreRun(args, fds)
+                 : RunRuntime("create", args, fds, [this](int status) { StartCreated(status); });
   if (!run) return StartUndo(run.error());
   start_->runtime_ran = true;
 }
 
 void Container::StartCreated(int status) {
   if (start_->undoing) return StartUndoDelete();
+  if (status != 0 && start_->restores()) return RestoreFailed(status);
   if (status != 0) {
     std::string log = last_run_->Log();
     return StartUndo(last_run_->FailureOf(status, log), log);
@@ -182,8 +195,8 @@ void Container::StartCreated(int status) {
   uint64_t pid = text ? ParseU64(TrimEnd(*text)).value_or(0) : 0;
   unlink(kRuntimePid);
   if (pid == 0 || pid > INT32_MAX) {
-    return StartUndo(Error::Coded("ERR_RUNTIME", "the runtime's create succeeded without leaving a pid",
-                                  settings_.runtime));
+    return StartUndo(
+        Error::Coded("ERR_RUNTIME", "the runtime succeeded without leaving a pid", settings_.runtime));
   }
   start_->init_pid = static_cast<pid_t>(pid);
   auto init = std::make_shared<Process>();
@@ -208,6 +221,10 @@ void Container::StartCreated(int status) {
   if (!written) return StartUndo(written.error());
   auto target = EnsureTarget();
   if (!target) return StartUndo(target.error());
+  if (start_->restores()) {
+    auto placed = RestoreCheckCgroup(init->pid);
+    if (!placed) return StartUndo(placed.error());
+  }
   if (start_->terminal) {
     if (!start_->console && start_->console_connection) {
       start_->console = ReceiveDescriptor(start_->console_connection.get());
@@ -223,6 +240,7 @@ void Container::StartCreated(int status) {
                          .Add("pid", static_cast<int64_t>(init->pid))
                          .Add("starttime", init->start)
                          .Done());
+  if (start_->restores()) return StartFinished(0);  // it runs already
   if (!start_->wait_created) StartRunStart();
 }
 

@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   FrameSocket first{UniqueFd(kFirstClient)};
 
   if (chdir(argv[1]) != 0) Refuse(&first, Error::Sys("chdir", argv[1]));
-  UniqueFd lock(open("shim.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  UniqueFd lock(open("shim.lock", O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock) Refuse(&first, Error::Sys("open", std::string(argv[1]) + "/shim.lock"));
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     (void)first.Send(lc::shim::Message().Add("event", "busy").Done());

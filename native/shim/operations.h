@@ -1,4 +1,4 @@
-// Starts and execs under way: private to container*.cc.
+// Starts, execs and checkpoints under way: private to container*.cc.
 #pragma once
 
 #include <memory>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nsexec/parent.h"
+#include "shim/checkpoint_directory.h"
 #include "shim/container.h"
 
 namespace lc::shim {
@@ -22,11 +23,26 @@ inline constexpr const char* kDeleting = ":deleting";
 inline constexpr const char* kBootId = "init/bootId";
 inline constexpr const char* kRuntimePid = "init/runtime.pid";
 
+// What a dump and the restore of it are told alike.
+struct CriuOptions {
+  bool tcp = false;
+  bool unix_sockets = false;
+  bool shell = false;
+  std::vector<std::string> empty_namespaces;
+};
+
+// `{"tcp": true, "unixSockets": false, "shell": false, "emptyNamespaces": ["network"]}`
+CriuOptions CriuOptionsOf(const JsonValue& json);
+void AddCriuArguments(const CriuOptions& options, std::vector<std::string>* args);
+
 struct Container::StartOperation {
   Asker asker;
   std::vector<Asker> cancels;
   bool terminal = false;
   bool wait_created = false;
+  std::string checkpoint;  // its directory, where this start is a restore
+  bool restores() const { return !checkpoint.empty(); }
+  CriuOptions restore;
   std::unique_ptr<ProcessStdio> stdio;
   UniqueFd console_listener;
   UniqueFd console_connection;
@@ -61,6 +77,24 @@ std::string BootId();
 
 // True for one that never came to execve(2), zombie or not.
 bool NeverExecuted(pid_t pid);
+
+struct Container::CheckpointOperation {
+  Asker asker;
+  std::string name;
+  bool exit = false;
+  bool pre_dump = false;
+  std::string parent;
+  CriuOptions options;
+  std::string created;  // as the metadata has it
+  CheckpointDirectory directory;
+  bool runs = false;    // the runtime was started for it
+  bool dumped = false;  // and has succeeded
+  bool keep = false;
+  EventLoop::TimerId timer = 0;
+
+  // The kernel is told to count changed pages from this dump on.
+  bool counts_pages() const { return pre_dump || !parent.empty(); }
+};
 
 // `{"timeoutMs": 100}`; the default where it is left out.
 int64_t TimeoutOf(const JsonValue& request);

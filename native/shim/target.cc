@@ -16,6 +16,7 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/parent.h"
+#include "shim/recorded_cgroups.h"
 
 namespace lc::shim {
 namespace {
@@ -117,18 +118,10 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
 }
 
 Status Target::OpenCgroups() {
-  cgroups_ = record_.cgroups;
-  if (record_.kind == RuntimeRecord::Kind::kCrun) {
-    auto layout = ReadLayout();
-    if (!layout) return layout.error();
-    cgroups_ = ComposePaths(*layout, record_.cgroup_path);
-  }
-  std::vector<std::string> directories;
-  for (const auto& controller : cgroups_.v1) directories.push_back(controller.path);
-  if (!cgroups_.unified.empty()) directories.push_back(cgroups_.unified);
-  std::sort(directories.begin(), directories.end());
-  directories.erase(std::unique(directories.begin(), directories.end()), directories.end());
-  for (const std::string& directory : directories) {
+  auto recorded = RecordedCgroups(record_);
+  if (!recorded) return recorded.error();
+  cgroups_ = std::move(*recorded);
+  for (const std::string& directory : Directories(cgroups_)) {
     std::string path = directory + "/cgroup.procs";
     UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
     // A hierarchy that the runtime did not use for this container (runc passes over it too).

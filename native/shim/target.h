@@ -36,6 +36,8 @@ class Target {
   // it: the plan joins the one that init is in now. Only where that is below the container's own.
   Status FollowInit(nsexec::Plan* plan);
 
+  const CgroupPaths& cgroups() const { return cgroups_; }
+
  private:
   Status OpenCgroups();
 

@@ -1,92 +1,19 @@
 // System calls that fail, one after the other, and resources that run out: a clear error or success, nothing left over,
 // and afterwards everything works.
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, type ExitStatus } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
+import { callsOf, resourceFaults, withFault } from '../support/faults.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2 } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
-
-/** Runs `work` while the n-th `call` of the shim fails with `error`. */
-async function withFault<T>(
-  shim: number,
-  call: string,
-  n: number,
-  error: string,
-  work: () => Promise<T>,
-): Promise<T> {
-  const strace = spawn('strace', [
-    '-qq',
-    '-o',
-    '/dev/null',
-    '-p',
-    String(shim),
-    `--trace=${call}`,
-    `--inject=${call}:error=${error}:when=${n}`,
-  ])
-  const ended = once(strace, 'close')
-  try {
-    await eventually('strace', () => !isAlive(shim) || statusLine(shim, 'TracerPid') === String(strace.pid))
-    return await work()
-  } finally {
-    strace.kill('SIGINT')
-    await ended
-  }
-}
-
-/** How often the shim makes each system call while `work` runs. */
-async function callsOf(
-  shim: number,
-  file: string,
-  work: () => Promise<unknown>,
-): Promise<Map<string, number>> {
-  const strace = spawn('strace', ['-qq', '-o', file, '-p', String(shim)])
-  const ended = once(strace, 'close')
-  await eventually('strace', () => statusLine(shim, 'TracerPid') === String(strace.pid))
-  await work()
-  strace.kill('SIGINT')
-  await ended
-  const counts = new Map<string, number>()
-  for (const line of readFileSync(file, 'utf8').split('\n')) {
-    const name = /^(\w+)\(/.exec(line)?.[1]
-    if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1)
-  }
-  return counts
-}
-
-// What can fail on a machine that has run out of something, and by what.
-const faults: Record<string, string> = {
-  open: 'EMFILE',
-  openat: 'EMFILE',
-  mkdir: 'ENOSPC',
-  mknod: 'ENOSPC',
-  mknodat: 'ENOSPC',
-  write: 'ENOSPC',
-  renameat: 'ENOSPC',
-  renameat2: 'ENOSPC',
-  socketpair: 'EMFILE',
-  fcntl: 'EMFILE',
-  clone: 'EAGAIN',
-  clone3: 'EAGAIN',
-  mmap: 'ENOMEM',
-  epoll_ctl: 'ENOSPC',
-  sendto: 'ENOBUFS',
-  sendmsg: 'ENOBUFS',
-  recvmsg: 'ENOMEM',
-  setns: 'ENOMEM',
-  fstat: 'EIO',
-  getrandom: 'EIO',
-  utimensat: 'EIO',
-  ioctl: 'ENOMEM',
-}
 
 describe.skipIf(skip)('faults', () => {
   const ground = useContainers('runc')
@@ -110,7 +37,7 @@ describe.skipIf(skip)('faults', () => {
     })
     expect(counts.get('clone') ?? counts.get('clone3')).toBeGreaterThan(0)
     const outcomes = new Map<string, number>()
-    for (const [call, error] of Object.entries(faults)) {
+    for (const [call, error] of Object.entries(resourceFaults)) {
       for (let n = 1; n <= (counts.get(call) ?? 0) / 2 + 1; ++n) {
         if (!counts.has(call)) continue
         // Both kinds of exec.
@@ -208,6 +135,60 @@ describe.skipIf(skip)('faults', () => {
       expect(readdirSync(root)).toEqual([])
       await eventually('no shim', () => shimsBelow(root).length === 0)
     } finally {
+      execFileSync('umount', ['-l', disk])
+    }
+  })
+
+  test('a disk that became read-only', async () => {
+    const disk = ground.newPath('disk')
+    mkdirSync(disk)
+    execFileSync('mount', ['-t', 'tmpfs', 'none', disk])
+    const remount = (how: string): void => void execFileSync('mount', ['-o', `remount,${how}`, disk])
+    try {
+      const root = join(disk, 'root')
+      const ids = [ground.newId(), ground.newId(), ground.newId()] as const
+      const refused = {
+        code: 'ERR_SYSCALL',
+        errno: 30,
+        syscall: expect.any(String),
+        path: expect.any(String),
+      }
+      const created = await Container.create(ground.options({ root, id: ids[0] }))
+      const container = await Container.create(ground.options({ root, id: ids[1] }))
+      await container.start()
+      const job = await container.exec(
+        'job',
+        { args: ['/bin/sh', '-c', 'read x; exit 9'] },
+        { stdin: 'pipe', stdout: 'pipe' },
+      )
+      remount('ro')
+      await expect(Container.create(ground.options({ root, id: ids[2] }))).rejects.toMatchObject(refused)
+      await expect(created.start()).rejects.toMatchObject({ code: 'ERR_SYSCALL', errno: 30 })
+      await expect(created.delete()).rejects.toMatchObject({ code: 'ERR_SYSCALL', errno: 30 })
+      await expect(container.exec('more', { args: ['/bin/true'] })).rejects.toMatchObject(refused)
+      await expect(container.removeProcess('job')).rejects.toMatchObject({
+        code: 'ERR_CONTAINER_NOT_STOPPED',
+      })
+      // What needs no disk goes on.
+      await container.pause()
+      await container.resume()
+      expect((await container.pids()).length).toBe(2)
+      job.stdin?.end()
+      expect(await job.wait()).toMatchObject({ exitCode: 9, known: true })
+      await expect(container.removeProcess('job')).rejects.toMatchObject(refused)
+      expect((await Container.load(root, ids[1])).processes.get('job')?.exitStatus).toMatchObject({
+        exitCode: 9,
+      })
+      remount('rw')
+      await eventually('it is written', () => readdirSync(join(root, ids[1], 'job')).includes('exitStatus'))
+      await container.removeProcess('job')
+      expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
+      await created.start()
+      for (const each of [created, container]) await each.delete({ force: true })
+      expect(readdirSync(root)).toEqual([])
+      await eventually('no shim', () => shimsBelow(root).length === 0)
+    } finally {
+      remount('rw')
       execFileSync('umount', ['-l', disk])
     }
   })

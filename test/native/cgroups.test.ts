@@ -375,7 +375,7 @@ describe('the freezer', () => {
   it('no freezer at all: ERR_UNSUPPORTED', async () => {
     const fixture = tree(2)
     await expect(native.pause(fixture.box(), 50)).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' })
-    await expect(native.resume(fixture.box(), 50)).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' })
+    await expect(native.resume(fixture.box())).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' })
   })
 })
 
