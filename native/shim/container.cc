@@ -140,8 +140,9 @@ bool Container::ReadOomLog() {
   });
 }
 
-// The kernel counts, kills, and then writes its log: a process may be gone before its line is there. Where the
-// counter says that somebody was killed the line is waited for, a moment: not longer than an exit may be late.
+// The kernel counts, kills, and then writes its log: a process may be gone before its line is there. Where
+// the counter says that somebody was killed the line is waited for, a moment: not longer than an exit may be
+// late.
 bool Container::WasOomKilled(const Process& process) {
   constexpr int kLooks = 20;
   constexpr useconds_t kBetweenUsec = 100;

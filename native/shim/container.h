@@ -50,7 +50,7 @@ struct Process {
   pid_t pid = 0;
   uint64_t start = 0;
   bool oom_killed = false;  // the kernel's log says so
-  bool started = false;  // the user's program runs, or ran
+  bool started = false;     // the user's program runs, or ran
   std::unique_ptr<ProcessStdio> stdio;
   std::optional<ExitRecord> exit;
   UniqueFd adopted;  // pidfd of one that is not this shim's child: an earlier shim's
