@@ -16,6 +16,7 @@ import {
   type NativeFailure,
   toContainerError,
 } from './errors.js'
+import { EventHub, events, type EventStream } from './events.js'
 import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
@@ -29,6 +30,7 @@ import {
   checkId,
   checkNumbers,
   checkObject,
+  checkPressure,
   checkProcessId,
   checkProcessSpec,
   checkRoot,
@@ -39,13 +41,16 @@ import {
   type ContainerOptions,
   defaultTimeout,
   type LoadOptions,
+  type PressureOptions,
   type Signal,
   type StdioOptions,
 } from './options.js'
+import { OomWatcher } from './oom.js'
+import { PressureWatcher } from './pressure.js'
 import { Process, type ProcessHost } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf, explainCriuFailure } from './runtime.js'
-import { ShimBusy, ShimLink, type WireProcess } from './shim.js'
+import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
 import {
   createDirectory,
   listIds,
@@ -60,6 +65,7 @@ import {
 } from './state.js'
 import { type Stats, toStats } from './stats.js'
 import { ProcessStreams } from './stdio.js'
+import { openWatch } from './watch.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
@@ -119,7 +125,10 @@ export class Container implements AsyncDisposable {
   #earlierBoot = false
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
+  /** Were started before this handle was made. */
+  readonly #loaded = new WeakSet<Process>()
   #created: ((pid: number, starttime: number) => void) | null = null
+  readonly #hub: EventHub
   #isCreated = true
   #isPaused = false
   #deleted = false
@@ -146,6 +155,7 @@ export class Container implements AsyncDisposable {
     this.bundle = file.bundle
     this.labels = Object.freeze([...file.labels])
     this.runtime = file.runtime
+    this.#hub = new EventHub(this, native, () => this.oom())
   }
 
   /**
@@ -312,7 +322,9 @@ export class Container implements AsyncDisposable {
         const link = await this.#connect()
         signal?.throwIfAborted()
         const call: { seq: number } = { seq: 0 }
-        const hook = this.#awaitCreated(link, spec, streams, onCreated, call, (process) => {
+        // A restored program runs at once.
+        const wait = from === null && (onCreated !== undefined || this.#hub.wanted)
+        const hook = this.#awaitCreated(link, spec, streams, { wait, onCreated }, call, (process) => {
           started = process
         })
         const { seq, answer } = link.request(
@@ -320,12 +332,14 @@ export class Container implements AsyncDisposable {
             op: 'start',
             stdio: streams.wire,
             timeoutMs: this.#timeout,
-            waitCreated: onCreated !== undefined,
+            waitCreated: wait,
             ...(checkpoint && { checkpoint }),
           },
           context,
           () => {
             this.#isCreated = false
+            if (started) this.#hub.started(started)
+            void this.#hub.watch()
           },
           this.#processJson(spec, streams, config, null, from ?? ''),
           streams.fds,
@@ -389,6 +403,7 @@ export class Container implements AsyncDisposable {
             streams,
           })
           this.#processes.set(id, process)
+          this.#hub.started(process)
           return process
         },
         this.#processJson(said, streams, this.#config, inherited),
@@ -450,6 +465,7 @@ export class Container implements AsyncDisposable {
     const init = this.#mustRun({ containerId: this.id })
     await this.#ask(() => this.#native.pause(this.#boxOf(init), this.#timeout))
     this.#isPaused = true
+    this.#hub.did('paused')
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
@@ -457,6 +473,7 @@ export class Container implements AsyncDisposable {
     const init = this.#mustRun({ containerId: this.id })
     await this.#ask(() => this.#native.resume(this.#boxOf(init)))
     this.#isPaused = false
+    this.#hub.did('resumed')
   }
 
   /** What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
@@ -529,6 +546,55 @@ export class Container implements AsyncDisposable {
         ? await conversionsOf(this.runtime)
         : { linearShares: false, pidsZeroIsOne: false }
     await this.#ask(() => this.#native.update(this.#boxOf(init), JSON.stringify(resources), options))
+    this.#hub.did('updated')
+  }
+
+  /**
+   * Tells of processes that the kernel kills in this container for want of memory, from now on. Any number of watchers
+   * may be open; each has its own counts.
+   *
+   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED, also while it dies; ERR_UNSUPPORTED without a memory controller;
+   * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
+   */
+  async oom(): Promise<OomWatcher> {
+    const init = this.#mustRun({ containerId: this.id })
+    return new OomWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, { kind: 'oom' }))
+  }
+
+  /**
+   * What happens to this container and its processes from now on; see EventStream, and events() for many containers. Of
+   * what other programs do to it, exits of the processes that this handle knows and its deletion are told.
+   *
+   * The same is published on `node:diagnostics_channel`, once a handle, stream or none: `libcontainer:start`, `:exit`,
+   * `:oom` (of containers that are started, or asked for events, while the channel has a subscriber), `:pause`, `:resume`,
+   * `:update` and `:delete`.
+   */
+  events(options: { signal?: AbortSignal } = {}): EventStream {
+    return events([this], options)
+  }
+
+  /**
+   * Tells when the container's processes waited for a resource longer than `stallUsec` within `windowUsec`: a PSI trigger
+   * in its v2 cgroup, also on a hybrid machine, told once a window. Where there is no PSI, memory alone on v1:
+   * memory.pressure_level `medium` for `'some'` and `critical` for `'full'`, thresholds left to the kernel.
+   * `{ resource: 'memory', kind: 'high' }` tells of every breach of v2's memory.high.
+   *
+   * TypeError or RangeError; ERR_UNSUPPORTED where the kernel has neither; else as oom().
+   */
+  async pressure(options: PressureOptions): Promise<PressureWatcher> {
+    const checked = checkPressure(options)
+    const init = this.#mustRun({ containerId: this.id })
+    const request =
+      checked.kind === 'high'
+        ? ({ kind: 'high' } as const)
+        : ({
+            kind: 'pressure',
+            resource: checked.resource,
+            full: checked.kind === 'full',
+            stallUsec: checked.stallUsec,
+            windowUsec: checked.windowUsec,
+          } as const)
+    return new PressureWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, request), checked)
   }
 
   /**
@@ -573,6 +639,7 @@ export class Container implements AsyncDisposable {
     if (known) await this.#deleteByShim(options.force === true, context)
     else await removeDirectory(this.root, this.id)
     this.#deleted = true
+    this.#hub.deleted()
     this.#link?.close()
   }
 
@@ -661,6 +728,7 @@ export class Container implements AsyncDisposable {
       process.abandon(error)
       await process.close()
     }
+    this.#hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
     if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
   }
@@ -743,7 +811,7 @@ export class Container implements AsyncDisposable {
     link: ShimLink,
     spec: ProcessSpec,
     streams: ProcessStreams,
-    onCreated: StartOptions['onCreated'],
+    { wait, onCreated }: { wait: boolean; onCreated: StartOptions['onCreated'] },
     call: { seq: number },
     made: (init: Process) => void,
   ): { failure: Promise<never> } {
@@ -763,10 +831,12 @@ export class Container implements AsyncDisposable {
       })
       this.#processes.set('init', init)
       made(init)
-      if (!onCreated) return
+      if (!wait) return
       void (async () => {
         try {
-          await onCreated(init)
+          // Before the program runs, so that its first OOM kill is not missed.
+          await this.#hub.watch()
+          await onCreated?.(init)
           link.tell({ op: 'proceed', target: call.seq })
         } catch (error) {
           fail(error)
@@ -884,6 +954,7 @@ export class Container implements AsyncDisposable {
     for (const file of await readProcesses(this.root, this.id)) {
       const process = new Process(this.#host, { ...file, streams: null })
       this.#processes.set(file.id, process)
+      this.#loaded.add(process)
       const exit = live?.find((candidate) => candidate.id === file.id)?.exit ?? file.exit
       if (exit) {
         process.exited(exit)
@@ -898,6 +969,7 @@ export class Container implements AsyncDisposable {
       const state = await this.#native.status(this.#boxOf(init)).catch(() => 'running')
       this.#isCreated = state === 'created'
       this.#isPaused = state === 'paused'
+      void this.#hub.watch()
     }
   }
 
@@ -933,10 +1005,11 @@ export class Container implements AsyncDisposable {
   async #open(open: () => Promise<number>): Promise<WireProcess[]> {
     const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
     link.listen({
-      onExit: (id, exit, written) => this.#processes.get(id)?.exited(exit, written),
+      onExit: (id, exit, written) => this.#exited(id, exit, written),
       onCreated: (pid, starttime) => this.#created?.(pid, starttime),
       onDeleted: () => {
         this.#deleted = true
+        this.#hub.deleted()
       },
       onClosed: () => this.#linkClosed(link),
     })
@@ -998,8 +1071,15 @@ export class Container implements AsyncDisposable {
   /** Exits that happened while no connection was there to tell. */
   #learn(processes: WireProcess[]): void {
     for (const { id, exit } of processes) {
-      if (exit) this.#processes.get(id)?.exited(exit)
+      if (exit) this.#exited(id, exit)
     }
+  }
+
+  #exited(id: string, exit: WireExit, written?: WireWritten): void {
+    const process = this.#processes.get(id)
+    if (!process || process.exitStatus) return
+    process.exited(exit, written)
+    this.#hub.exited(process, this.#loaded.has(process))
   }
 
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */

@@ -2,15 +2,19 @@
 export type { Checkpoint } from './checkpoint.js'
 export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container.js'
 export { ContainerError, type ContainerErrorCode } from './errors.js'
+export { type ContainerEvent, events, EventStream } from './events.js'
+export { type OomEvent, OomWatcher } from './oom.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci.js'
 export type {
   CheckpointOptions,
   ContainerOptions,
   LoadOptions,
+  PressureOptions,
   Signal,
   Stdio,
   StdioOptions,
 } from './options.js'
+export { type PressureEvent, PressureWatcher } from './pressure.js'
 export { type ExitStatus, Process } from './process.js'
 export type { Resources, ThrottleDevice } from './resources.js'
 export type { BlkioEntry, Figure, Limit, MemoryEntry, PressureLine, PressureStats, Stats } from './stats.js'

@@ -23,6 +23,14 @@ export interface UpdateOptions {
 /** `[connection, message]`; null: the connection closed, and its number will not come again. */
 export type Fact = [connection: number, message: string | null]
 
+/** What is to be counted of a container's cgroup. */
+export type WatchRequest =
+  | { kind: 'oom' | 'high' }
+  | { kind: 'pressure'; resource: string; full: boolean; stallUsec: number; windowUsec: number }
+
+/** `[watch, how many since the fact before, milliseconds since 1970, the cgroup is gone]` */
+export type WatchFact = [watch: number, count: number, atMs: number, removed: boolean]
+
 /**
  * The table in native/addon/module.cc. Failures are thrown, or rejected with, as errors with the properties of
  * NativeFailure. Nothing here waits on the JavaScript thread but the calls named `...Sync`, which read kernel files.
@@ -68,4 +76,14 @@ export interface NativeBinding {
   releaseKilled(box: ContainerBox): Promise<void>
   /** `resources` as `runc update -r -` takes them. */
   update(box: ContainerBox, resources: string, options: UpdateOptions): Promise<void>
+  /** The receiver of all watches' facts of this environment; takes effect once, and comes before watch(). */
+  listenToWatches(listener: (facts: WatchFact[]) => void): void
+  /** Resolves with the watch's number; facts of it come from when on the promise's reactions have run. */
+  watch(box: ContainerBox, request: WatchRequest): Promise<number>
+  /** Readable while flushWatch() would give more than 0, and for good once the cgroup is gone; made on demand. */
+  watchFd(watch: number): number
+  /** How many since the last flush, the kernel's counter read once more. */
+  flushWatch(watch: number): number
+  /** No more facts of it; its descriptors are given back. */
+  closeWatch(watch: number): void
 }

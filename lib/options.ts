@@ -61,6 +61,20 @@ export interface StdioOptions {
   stderr?: Stdio
 }
 
+/** What of a container's waiting is to be told. */
+export type PressureOptions =
+  | {
+      resource: 'memory' | 'cpu' | 'io'
+      /** `'some'`: at least one process waited; `'full'`: none did anything else. */
+      kind: 'some' | 'full'
+      /** So long, in microseconds, in a window: 1 to the window. */
+      stallUsec: number
+      /** 500,000 to 10,000,000 microseconds; without CAP_SYS_RESOURCE the kernel takes multiples of 2 s alone. */
+      windowUsec: number
+    }
+  /** `memory.high` was passed, and the container's processes are slowed down. */
+  | { resource: 'memory'; kind: 'high' }
+
 /** What a checkpoint is to hold, and what becomes of the container. */
 export interface CheckpointOptions {
   /** As a container's id: `^[A-Za-z0-9_+.-]+$`, at most 240 characters, neither `.` nor `..`. */
@@ -221,6 +235,49 @@ export function checkContainerOptions(options: ContainerOptions): ResolvedOption
     ephemeral: options.ephemeral === undefined ? false : checkBoolean(options.ephemeral, 'ephemeral'),
     timeout: checkTimeout(options.timeout),
   }
+}
+
+function checkMember<T extends string>(value: unknown, name: string, members: readonly T[]): T {
+  checkString(value, name)
+  if (!(members as readonly string[]).includes(value)) {
+    throw invalidValue(`${name} must be one of ${members.join(', ')}, not ${show(value)}`)
+  }
+  return value as T
+}
+
+function checkRange(value: unknown, name: string, least: number, most: number): number {
+  if (typeof value !== 'number') throw invalidType(`${name} must be a number, not ${show(value)}`)
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw Object.assign(
+      new RangeError(`${name} must be a whole number from ${least} to ${most}, not ${value}`),
+      { code: 'ERR_INVALID_ARG_VALUE' },
+    )
+  }
+  return value
+}
+
+/** The range of the window is the kernel's own, psi_trigger_create(). */
+export function checkPressure(options: PressureOptions): PressureOptions {
+  checkObject(options, 'options')
+  const resource = checkMember(options.resource, 'resource', ['memory', 'cpu', 'io'])
+  const kind = checkMember(options.kind, 'kind', ['some', 'full', 'high'])
+  if (kind === 'high') {
+    if (resource !== 'memory') throw invalidValue(`kind 'high' is of memory, not of ${resource}`)
+    return { resource, kind }
+  }
+  const { stallUsec, windowUsec } = options as Record<'stallUsec' | 'windowUsec', unknown>
+  const window = checkRange(windowUsec, 'windowUsec', 500_000, 10_000_000)
+  return { resource, kind, windowUsec: window, stallUsec: checkRange(stallUsec, 'stallUsec', 1, window) }
+}
+
+/** What `known` has for each of the containers. */
+export function checkContainers<T>(containers: unknown, known: WeakMap<object, T>): T[] {
+  if (!Array.isArray(containers)) throw invalidType(`containers must be an array, not ${show(containers)}`)
+  return containers.map((container: unknown, index) => {
+    const found = typeof container === 'object' && container !== null ? known.get(container) : undefined
+    if (!found) throw invalidType(`containers[${index}] must be a Container, not ${show(container)}`)
+    return found
+  })
 }
 
 /** The number of a signal. */

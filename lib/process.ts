@@ -16,9 +16,11 @@ export interface ExitStatus {
   signal: NodeJS.Signals | null
   exitedAt: Date
   /**
-   * True when the kernel's OOM killer ended it: a SIGKILL while the container's `oom_kill` counter rose (v1
-   * memory.oom_control, v2 memory.events). The counter is the container's, so two processes that are killed in the
-   * same instant, one by the OOM killer and one by hand, cannot be told apart.
+   * The OOM killer ended this very process. The kernel's log names whom it killed, in v1, v2 and nested cgroups alike, and
+   * the shim reads it. Where it may not (no CAP_SYSLOG, a pid namespace that is not the machine's first), the container's
+   * counter has to do (`oom_kill` of v1 memory.oom_control or v2 memory.events): a SIGKILL is then taken for the OOM
+   * killer's when the counter has risen, also when that was for a process of the container that is no handle's. Unknown,
+   * and false, for a kill between the end of one shim and the start of the next.
    */
   oomKilled: boolean
   /** False only where the kernel no longer tells. */

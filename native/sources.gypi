@@ -46,7 +46,12 @@
     ],
     "events_sources": [
       "native/events/connections.cc",
-      "native/events/shim_spawn.cc"
+      "native/events/inotify.cc",
+      "native/events/memory_file.cc",
+      "native/events/oom_source.cc",
+      "native/events/pressure_source.cc",
+      "native/events/shim_spawn.cc",
+      "native/events/watches.cc"
     ],
     "addon_sources": [
       "native/addon/container_box.cc",
@@ -54,7 +59,8 @@
       "native/addon/instance.cc",
       "native/addon/lane.cc",
       "native/addon/module.cc",
-      "native/addon/stats_object.cc"
+      "native/addon/stats_object.cc",
+      "native/addon/watch_calls.cc"
     ],
     "shim_sources": [
       "native/shim/checkpoint_directory.cc",
@@ -71,6 +77,7 @@
       "native/shim/exit_record.cc",
       "native/shim/keeper.cc",
       "native/shim/kept_bytes.cc",
+      "native/shim/oom_log.cc",
       "native/shim/pidfd_exit.cc",
       "native/shim/pump.cc",
       "native/shim/recorded_cgroups.cc",
@@ -104,6 +111,7 @@
       "native/test/kept_bytes_test.cc",
       "native/test/main_test.cc",
       "native/test/nsexec_test.cc",
+      "native/test/oom_log_test.cc",
       "native/test/seccomp_test.cc",
       "native/test/shim_test.cc",
       "native/test/state_test.cc"

@@ -88,6 +88,20 @@ Result<CgroupPaths> ContainerBox::Paths() {
   return (*handle)->paths();
 }
 
+Result<CgroupPaths> ContainerBox::WatchPaths() const {
+  auto record = LoadRecord();
+  if (!record) return record.error();
+  return std::move(record->cgroups);
+}
+
+bool ContainerBox::InitRuns() const {
+  return IsAlive(query_.init_pid, query_.init_start);
+}
+
+BoxPointer ToBox(const Napi::Value& value) {
+  return *value.As<Napi::External<BoxPointer>>().Data();
+}
+
 Result<std::string> ContainerBox::ReadStatus() {
   if (!IsAlive(query_.init_pid, query_.init_start)) return std::string("stopped");
   auto handle = Handle();

@@ -1,6 +1,7 @@
 // A running container's kernel side as one JavaScript handle holds it: found once, kept open, asked often.
 #pragma once
 
+#include <napi.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -49,6 +50,9 @@ class ContainerBox {
   Status Update(const std::string& json, PlanOptions options);
 
   Result<std::shared_ptr<CgroupHandle>> Handle();
+  // For those who look at the cgroup by themselves; opens nothing.
+  Result<CgroupPaths> WatchPaths() const;
+  bool InitRuns() const;
 
  private:
   Result<RuntimeRecord> LoadRecord() const;
@@ -63,6 +67,11 @@ class ContainerBox {
   std::string record_directory_;
   RuntimeRecord::Kind record_kind_ = RuntimeRecord::Kind::kRunc;
 };
+
+using BoxPointer = std::shared_ptr<ContainerBox>;
+
+// The box in the External that OpenContainer of module.cc made.
+BoxPointer ToBox(const Napi::Value& value);
 
 // One pass over many; each its figures or its own failure.
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<ContainerBox>>& boxes);

@@ -17,6 +17,11 @@ Napi::Error ToError(Napi::Env env, const Error& error) {
   return out;
 }
 
+Napi::Value Throw(Napi::Env env, const Error& error) {
+  ToError(env, error).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
 std::vector<std::string> ToStrings(const Napi::Value& value) {
   std::vector<std::string> out;
   if (!value.IsArray()) return out;

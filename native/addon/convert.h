@@ -14,6 +14,9 @@ namespace lc::addon {
 // makes a ContainerError of it.
 Napi::Error ToError(Napi::Env env, const Error& error);
 
+// As an exception; undefined, for the caller to return.
+Napi::Value Throw(Napi::Env env, const Error& error);
+
 std::vector<std::string> ToStrings(const Napi::Value& value);
 std::vector<int> ToInts(const Napi::Value& value);
 

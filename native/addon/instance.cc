@@ -3,35 +3,76 @@
 
 namespace lc::addon {
 
-void Instance::Listen(const Napi::Function& listener) {
+void Instance::Begin() {
   if (connections) return;
+  auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   // One slot is enough: each call takes all the facts that wait.
-  deliver = Napi::ThreadSafeFunction::New(env, listener, "libcontainer", 0, 1);
+  deliver = Napi::ThreadSafeFunction::New(env, nothing, "libcontainer", 0, 1);
   // Watching alone keeps no program alive; calls in flight do, by Ref.
   deliver.Unref(env);
-  connections = std::make_unique<events::Connections>([this] {
-    deliver.NonBlockingCall([this](Napi::Env call_env, Napi::Function function) {
-      if (!connections) return;
-      auto facts = connections->Take();
-      if (facts.empty()) return;
-      auto batch = Napi::Array::New(call_env, facts.size());
-      for (size_t i = 0; i < facts.size(); ++i) {
-        auto pair = Napi::Array::New(call_env, 2);
-        pair.Set(0U, Napi::Number::New(call_env, facts[i].connection));
-        if (facts[i].closed) {
-          pair.Set(1U, call_env.Null());
-        } else {
-          pair.Set(1U, Napi::String::New(call_env, facts[i].message));
-        }
-        batch.Set(static_cast<uint32_t>(i), pair);
-      }
-      function.Call({batch});
-    });
-  });
+  if (refs > 0) deliver.Ref(env);
+  connections = std::make_unique<events::Connections>([this] { Notify(); });
   // Hooks run in reverse order: when `deliver` is taken away, which is before instance data is, nobody calls
   // it any more.
   napi_add_env_cleanup_hook(
       env, [](void* self) { static_cast<Instance*>(self)->Unlisten(); }, this);
+}
+
+void Instance::Listen(const Napi::Function& listener) {
+  Begin();
+  if (listener_.IsEmpty()) listener_ = Napi::Persistent(listener);
+}
+
+void Instance::ListenToWatches(const Napi::Function& listener) {
+  Begin();
+  if (watch_listener_.IsEmpty()) watch_listener_ = Napi::Persistent(listener);
+}
+
+Result<std::shared_ptr<events::Watches>> Instance::Watches() {
+  if (watches_) return watches_;
+  if (!connections) return Error::Of(ECANCELED, "epoll_create1");  // the environment is on its way out
+  auto epoll = connections->Share();
+  if (!epoll) return epoll.error();
+  watches_ = std::make_shared<events::Watches>(std::move(*epoll), [this] { Notify(); });
+  connections->SetNeighbour(watches_.get());
+  return watches_;
+}
+
+void Instance::Notify() {
+  deliver.NonBlockingCall([this](Napi::Env call_env, const Napi::Function&) { Deliver(call_env); });
+}
+
+void Instance::Deliver(Napi::Env call_env) {
+  if (!connections) return;
+  auto facts = connections->Take();
+  if (!facts.empty() && !listener_.IsEmpty()) {
+    auto batch = Napi::Array::New(call_env, facts.size());
+    for (size_t i = 0; i < facts.size(); ++i) {
+      auto pair = Napi::Array::New(call_env, 2);
+      pair.Set(0U, Napi::Number::New(call_env, facts[i].connection));
+      if (facts[i].closed) {
+        pair.Set(1U, call_env.Null());
+      } else {
+        pair.Set(1U, Napi::String::New(call_env, facts[i].message));
+      }
+      batch.Set(static_cast<uint32_t>(i), pair);
+    }
+    listener_.Call({batch});
+  }
+  if (!watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
+  auto told = watches_->Take();
+  if (told.empty()) return;
+  auto batch = Napi::Array::New(call_env, told.size());
+  for (size_t i = 0; i < told.size(); ++i) {
+    Napi::HandleScope scope(call_env);
+    auto fact = Napi::Array::New(call_env, 4);
+    fact.Set(0U, Napi::Number::New(call_env, told[i].watch));
+    fact.Set(1U, Napi::Number::New(call_env, static_cast<double>(told[i].count)));
+    fact.Set(2U, Napi::Number::New(call_env, static_cast<double>(told[i].at_ms)));
+    fact.Set(3U, Napi::Boolean::New(call_env, told[i].removed));
+    batch.Set(static_cast<uint32_t>(i), fact);
+  }
+  watch_listener_.Call({batch});
 }
 
 void Instance::Ref() {
@@ -43,6 +84,8 @@ void Instance::Unref() {
 }
 
 void Instance::Unlisten() {
+  if (!connections) return;
+  if (watches_) watches_->Mute();
   connections.reset();  // joins the thread, so that nothing is delivered to an environment that is gone
   deliver.Abort();
 }

@@ -10,6 +10,7 @@
 #include "cgroup/descriptors.h"
 #include "events/connections.h"
 #include "events/shim_spawn.h"
+#include "events/watches.h"
 
 namespace lc::addon {
 
@@ -18,6 +19,10 @@ struct Instance {
 
   // The receiver of facts, once: `listener([[connection, message | null], ...])`, null when it closed.
   void Listen(const Napi::Function& listener);
+  // Once: `listener([[watch, count, milliseconds, removed], ...])`.
+  void ListenToWatches(const Napi::Function& listener);
+  // After ListenToWatches.
+  Result<std::shared_ptr<events::Watches>> Watches();
   void Unlisten();
   void Ref();
   void Unref();
@@ -31,6 +36,15 @@ struct Instance {
   std::unique_ptr<events::Connections> connections;
   Napi::ThreadSafeFunction deliver;
   int refs = 0;
+
+ private:
+  void Begin();
+  void Notify();
+  void Deliver(Napi::Env call_env);
+
+  Napi::FunctionReference listener_;
+  Napi::FunctionReference watch_listener_;
+  std::shared_ptr<events::Watches> watches_;
 };
 
 }  // namespace lc::addon

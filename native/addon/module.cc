@@ -9,6 +9,7 @@
 #include "addon/convert.h"
 #include "addon/instance.h"
 #include "addon/stats_object.h"
+#include "addon/watch_calls.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "state/runtime_record.h"
@@ -20,11 +21,6 @@ namespace {
 
 Instance* Of(const Napi::CallbackInfo& info) {
   return info.Env().GetInstanceData<Instance>();
-}
-
-Napi::Value Throw(Napi::Env env, const Error& error) {
-  ToError(env, error).ThrowAsJavaScriptException();
-  return env.Undefined();
 }
 
 Napi::Value Listen(const Napi::CallbackInfo& info) {
@@ -118,12 +114,6 @@ Napi::Value SignalProcess(const Napi::CallbackInfo& info) {
                                   info[2].ToNumber().Int32Value());
   if (!status) return Throw(info.Env(), status.error());
   return info.Env().Undefined();
-}
-
-using BoxPointer = std::shared_ptr<ContainerBox>;
-
-BoxPointer ToBox(const Napi::Value& value) {
-  return *value.As<Napi::External<BoxPointer>>().Data();
 }
 
 Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
@@ -271,6 +261,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pidsSync", Napi::Function::New(env, PidsSync, "pidsSync"));
   exports.Set("signalAll", Napi::Function::New(env, SignalAll, "signalAll"));
   exports.Set("releaseKilled", Napi::Function::New(env, ReleaseKilled, "releaseKilled"));
+  ExportWatchCalls(env, exports);
   return exports;
 }
 

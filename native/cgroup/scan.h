@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "core/keyed_text.h"
+
 namespace lc {
 
 // Walks over one text. Every Take function moves past what it returned and leaves the rest alone when it
@@ -84,21 +86,6 @@ inline std::optional<int64_t> ScanI64(std::string_view text) {
   uint64_t most = static_cast<uint64_t>(INT64_MAX) + (negative ? 1U : 0U);
   if (!value || *value > most) return std::nullopt;
   return negative ? static_cast<int64_t>(0 - *value) : static_cast<int64_t>(*value);
-}
-
-// The number after `key` in a text of "key value" lines.
-inline std::optional<uint64_t> ScanKeyed(std::string_view text, std::string_view key) {
-  Scanner scan(text);
-  while (!scan.done()) {
-    if (scan.TakeWord() == key) {
-      scan.SkipBlanks();
-      auto value = scan.TakeU64();
-      if (!value || (!scan.done() && scan.peek() != '\n')) return std::nullopt;
-      return value;
-    }
-    scan.SkipLine();
-  }
-  return std::nullopt;
 }
 
 }  // namespace lc

@@ -1,6 +1,7 @@
 // The shims' connections of one Node environment, read by one epoll thread; what they say comes out as facts.
 #include "events/connections.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -84,6 +85,15 @@ void Connections::Close(uint32_t connection) {
   sockets_.erase(it);
 }
 
+Result<UniqueFd> Connections::Share() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto begun = Begin();
+  if (!begun) return begun.error();
+  UniqueFd copy(fcntl(epoll_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return Error::Sys("fcntl");
+  return copy;
+}
+
 std::vector<Connections::Fact> Connections::Take() {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<Fact> out;
@@ -128,7 +138,10 @@ void Connections::Loop() {
     bool tell = false;
     for (int i = 0; i < n; ++i) {
       if (events[i].data.u64 == kWakeTag) return;
-      tell = Serve(events[i].data.u64, events[i].events) || tell;
+      Neighbour* neighbour = events[i].data.u64 < Neighbour::kFirstTag ? nullptr : neighbour_.load();
+      bool told = neighbour != nullptr ? neighbour->Serve(events[i].data.u64, events[i].events)
+                                       : Serve(events[i].data.u64, events[i].events);
+      tell = told || tell;
     }
     if (tell) notify_();
   }

@@ -1,6 +1,7 @@
 // The shims' connections of one Node environment, read by one epoll thread; what they say comes out as facts.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +17,15 @@
 #include "core/unique_fd.h"
 
 namespace lc::events {
+
+// Who has descriptors of its own in the same epoll set, with tags from kFirstTag on.
+class Neighbour {
+ public:
+  static constexpr uint64_t kFirstTag = uint64_t{1} << 32U;
+  virtual ~Neighbour() = default;
+  // On the epoll thread. True when `notify` is to be called.
+  virtual bool Serve(uint64_t tag, uint32_t events) = 0;
+};
 
 class Connections {
  public:
@@ -38,6 +48,10 @@ class Connections {
   void Close(uint32_t connection);
   std::vector<Fact> Take();
 
+  // A copy of the epoll set's descriptor, for a neighbour, who then lives as long as this object does.
+  Result<UniqueFd> Share();
+  void SetNeighbour(Neighbour* neighbour) { neighbour_.store(neighbour); }
+
  private:
   Status Begin();
   void Loop();
@@ -50,6 +64,7 @@ class Connections {
   UniqueFd wake_;
   std::map<uint32_t, std::unique_ptr<FrameSocket>> sockets_;
   std::vector<Fact> facts_;
+  std::atomic<Neighbour*> neighbour_ = nullptr;
   uint32_t next_ = 1;
 };
 

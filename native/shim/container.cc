@@ -21,7 +21,9 @@ constexpr int64_t kRecordRetryMs = 500;
 
 }  // namespace
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
-    : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {}
+    : loop_(loop), clients_(clients), settings_(std::move(settings)), null_device_(std::move(null_device)) {
+  oom_log_.Open();
+}
 
 Container::~Container() = default;
 
@@ -113,12 +115,7 @@ void Container::Reap(pid_t pid, int status) {
 
 void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {
   if (Find(process->id) != process) return;  // its start was undone meanwhile
-  if (exit.signal == SIGKILL && target_) {
-    // Only the OOM killer's own counter tells its SIGKILL from anyone else's.
-    uint64_t kills = target_->OomKills();
-    exit.oom_killed = kills > oom_kills_;
-    if (exit.oom_killed) ++oom_kills_;
-  }
+  exit.oom_killed = exit.signal == SIGKILL && WasOomKilled(*process);
   process->exit = exit;
   ProcessStdio::Written written;
   if (process->stdio) written = process->stdio->ProcessExited();
@@ -133,6 +130,36 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
   clients_.Broadcast(message.End().Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
   if (process->id == "init") CheckpointInitEnded();
+}
+
+bool Container::ReadOomLog() {
+  return oom_log_.Read([this](pid_t victim) {
+    for (const auto& [id, process] : processes_) {
+      if (process->pid == victim && !process->exit) process->oom_killed = true;
+    }
+  });
+}
+
+// The kernel counts, kills, and then writes its log: a process may be gone before its line is there. Where
+// the counter says that somebody was killed the line is waited for, a moment: not longer than an exit may be
+// late.
+bool Container::WasOomKilled(const Process& process) {
+  constexpr int kLooks = 20;
+  constexpr useconds_t kBetweenUsec = 100;
+  uint64_t kills = target_ ? target_->OomKills() : 0;
+  bool counted = kills > oom_kills_;
+  if (!oom_log_.usable()) {
+    // The counter does not say whom. One kill is taken for the end of one process.
+    if (counted) ++oom_kills_;
+    return counted;
+  }
+  oom_kills_ = std::max(kills, oom_kills_);
+  bool whole = ReadOomLog();
+  for (int look = 1; counted && !process.oom_killed && look < kLooks; ++look) {
+    usleep(kBetweenUsec);
+    whole = ReadOomLog() && whole;
+  }
+  return process.oom_killed || (!whole && counted);
 }
 
 // When the disk is full the clients hear the truth all the same, and this shim stays until it is written.

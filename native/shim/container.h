@@ -19,6 +19,7 @@
 #include "shim/event_loop.h"
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
+#include "shim/oom_log.h"
 #include "shim/runtime_run.h"
 #include "shim/settings.h"
 #include "shim/stdio.h"
@@ -48,7 +49,8 @@ struct Process {
   std::string id;
   pid_t pid = 0;
   uint64_t start = 0;
-  bool started = false;  // the user's program runs, or ran
+  bool oom_killed = false;  // the kernel's log says so
+  bool started = false;     // the user's program runs, or ran
   std::unique_ptr<ProcessStdio> stdio;
   std::optional<ExitRecord> exit;
   UniqueFd adopted;  // pidfd of one that is not this shim's child: an earlier shim's
@@ -76,6 +78,10 @@ class Container {
   void ReplyDone(const Asker& asker);
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
+  // Of one that a SIGKILL ended.
+  bool WasOomKilled(const Process& process);
+  // Whether the whole log was read.
+  bool ReadOomLog();
   void RecordExit(const std::shared_ptr<Process>& process);
   void LeaveIfIdle();
   bool InitRuns() const;
@@ -178,7 +184,8 @@ class Container {
   std::optional<RuntimeRun> last_run_;
   std::map<pid_t, int> orphans_;  // ended children that nobody knew yet, while a start is under way
   std::unique_ptr<Target> target_;
-  uint64_t oom_kills_ = 0;
+  uint64_t oom_kills_ = 0;  // the container's counter when it was last looked at
+  OomLog oom_log_;
   int unrecorded_ = 0;  // exits that could not be written yet
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;

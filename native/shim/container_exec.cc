@@ -124,6 +124,8 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   Process& process = *exec->process;
   if (!InitRuns()) return ExecUndo(exec, ContainerExited());
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
+  // What was logged so far is about an earlier process, should the pid be that of one.
+  if (oom_log_.usable()) (void)ReadOomLog();
   auto started = nsexec::Start(exec->plan, &child_memory_);
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
     started = nsexec::Start(exec->plan, &child_memory_);

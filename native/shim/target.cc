@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "cgroup/mode.h"
 #include "core/files.h"
+#include "core/keyed_text.h"
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/parent.h"
@@ -36,20 +36,7 @@ int NamespaceFlag(const std::string& name) {
 uint64_t KeyedValue(const UniqueFd& fd, std::string_view key) {
   if (!fd) return 0;
   auto text = RereadFd(fd.get(), "cgroup");
-  if (!text) return 0;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    size_t end = rest.find('\n');
-    std::string_view line = rest.substr(0, end);
-    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ') {
-      uint64_t value = 0;
-      std::from_chars(line.data() + key.size() + 1, line.data() + line.size(), value);
-      return value;
-    }
-    if (end == std::string_view::npos) break;
-    rest.remove_prefix(end + 1);
-  }
-  return 0;
+  return text ? ScanKeyed(*text, key).value_or(0) : 0;
 }
 
 Error Unsupported(const std::string& what) {

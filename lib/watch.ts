@@ -1,0 +1,195 @@
+// Watchers of a container's cgroup: counts that the native epoll thread keeps, read as an iteration, by flush(), or by
+// a poll loop of the host's own.
+import { channel } from 'node:diagnostics_channel'
+import { type NativeFailure, toContainerError } from './errors.js'
+import type { ContainerBox, NativeBinding, WatchFact, WatchRequest } from './native.js'
+
+/** Told of every watcher that was collected without having been closed: `{ containerId, kind }`. */
+const leaked = channel('libcontainer:leaked')
+
+/** What the native side reports to; knows nothing of the watcher, so that one that is dropped can be collected. */
+interface Core {
+  readonly native: NativeBinding
+  readonly watch: number
+  readonly containerId: string
+  readonly kind: string
+  /** Not taken by an iteration yet. One slot, however much comes. */
+  count: number
+  atMs: number
+  removed: boolean
+  closed: boolean
+  held: boolean
+  /** Iterations that wait. They keep the watcher alive. */
+  waiting: ((end: boolean) => void)[]
+}
+
+const cores = new WeakMap<NativeBinding, Map<number, Core>>()
+
+function coresOf(native: NativeBinding): Map<number, Core> {
+  let map = cores.get(native)
+  if (!map) {
+    const created = new Map<number, Core>()
+    map = created
+    cores.set(native, created)
+    native.listenToWatches((facts: WatchFact[]) => {
+      for (const [watch, count, atMs, removed] of facts) {
+        const core = created.get(watch)
+        if (core) receive(core, count, atMs, removed)
+      }
+    })
+  }
+  return map
+}
+
+function receive(core: Core, count: number, atMs: number, removed: boolean): void {
+  if (count > 0) {
+    core.count += count
+    core.atMs = atMs
+  }
+  core.removed ||= removed
+  if (core.count > 0) core.waiting.shift()?.(false)
+  if (core.removed) for (const wake of core.waiting.splice(0)) wake(true)
+}
+
+function release(core: Core): void {
+  if (core.closed) return
+  core.closed = true
+  if (core.held) core.native.unref()
+  core.native.closeWatch(core.watch)
+  coresOf(core.native).delete(core.watch)
+  for (const wake of core.waiting.splice(0)) wake(true)
+}
+
+const dropped = new FinalizationRegistry((core: Core) => {
+  release(core)
+  leaked.publish({ containerId: core.containerId, kind: core.kind })
+})
+
+/** @internal */
+export interface WatchParts {
+  native: NativeBinding
+  watch: number
+  containerId: string
+  kind: string
+}
+
+/** @internal Registers with the kernel, off this thread. */
+export async function openWatch(
+  native: NativeBinding,
+  box: ContainerBox,
+  containerId: string,
+  request: WatchRequest,
+): Promise<WatchParts> {
+  coresOf(native)
+  try {
+    return { native, watch: await native.watch(box, request), containerId, kind: request.kind }
+  } catch (error) {
+    throw toContainerError(error as NativeFailure, { containerId })
+  }
+}
+
+/**
+ * Counts something that happens to a container. Nothing is queued and nothing is lost: what happens while nobody reads is
+ * added up. A watcher keeps no program alive, unless ref() is called. One that is dropped without close() is collected,
+ * and said on the diagnostics channel `libcontainer:leaked`.
+ */
+export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDisposable {
+  readonly containerId: string
+  readonly #core: Core
+
+  /** @internal Watchers are made by Container. */
+  constructor(parts: WatchParts) {
+    this.containerId = parts.containerId
+    this.#core = {
+      ...parts,
+      count: 0,
+      atMs: 0,
+      removed: false,
+      closed: false,
+      held: false,
+      waiting: [],
+    }
+    coresOf(parts.native).set(parts.watch, this.#core)
+    dropped.register(this, this.#core, this.#core)
+  }
+
+  /** @internal */
+  protected abstract toEvent(at: Date, count: number): Event
+
+  /**
+   * A descriptor for a poll loop of the host's own: readable while flush() would give more than 0, and for good once the
+   * cgroup is gone. It stays the watcher's: only wait for it. Made when first asked for; -1 once closed. ERR_SYSCALL
+   * when there is none to be had.
+   */
+  get fd(): number {
+    const { native, watch, closed, containerId } = this.#core
+    if (closed) return -1
+    try {
+      return native.watchFd(watch)
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, { containerId })
+    }
+  }
+
+  /** The cgroup is gone; an iteration has ended, or will with what is left to tell. */
+  get removed(): boolean {
+    return this.#core.removed
+  }
+
+  /** How many since the last flush, an iteration or none; reads the kernel's counter. 0 once closed. */
+  flush(): number {
+    const { native, watch, closed } = this.#core
+    return closed ? 0 : native.flushWatch(watch)
+  }
+
+  /** While it is open, the program does not end for want of other work. */
+  ref(): this {
+    const core = this.#core
+    if (!core.closed && !core.held) {
+      core.held = true
+      core.native.ref()
+    }
+    return this
+  }
+
+  /** Takes ref() back; so it begins. */
+  unref(): this {
+    const core = this.#core
+    if (!core.closed && core.held) {
+      core.held = false
+      core.native.unref()
+    }
+    return this
+  }
+
+  /** Ends its iterations and gives its descriptors back; again is no error. */
+  close(): Promise<void> {
+    dropped.unregister(this.#core)
+    release(this.#core)
+    return Promise.resolve()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /**
+   * What happens from now on, and what has not been read yet; ends when the watcher is closed or, with what is left told
+   * first, when the cgroup is removed. Leaving the loop closes nothing. Two iterations share the events between them.
+   */
+  async *[Symbol.asyncIterator](): AsyncIterator<Event, undefined, undefined> {
+    const core = this.#core
+    for (;;) {
+      if (core.closed) return
+      if (core.count > 0) {
+        const { count, atMs } = core
+        core.count = 0
+        yield this.toEvent(new Date(atMs), count)
+      } else if (core.removed) {
+        return
+      } else {
+        await new Promise<boolean>((resolve) => core.waiting.push(resolve))
+      }
+    }
+  }
+}

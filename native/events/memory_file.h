@@ -1,0 +1,43 @@
+// A cgroup's counters of memory events: of that very cgroup, never of a later one by its name.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace lc::events {
+
+struct MemoryCounts {
+  std::optional<uint64_t> oom_kill;  // on v1 since Linux 4.13
+  uint64_t oom = 0;                  // v2: how often an allocation was about to fail
+  uint64_t high = 0;                 // v2: how often memory.high was passed
+  uint64_t max = 0;                  // v2: how often memory.max was run into
+  bool killer_off = false;           // v1: oom_kill_disable
+};
+
+// v1 memory.oom_control or v2 memory.events. Opened for each look: an open one costs a descriptor and, once
+// it was read, a page of the kernel's.
+class MemoryFile {
+ public:
+  enum class Outcome { kCounts, kGone, kFailed };
+
+  // ENOENT or ENODEV when the cgroup is not there.
+  static Result<MemoryFile> Open(std::string path);
+  // kFailed: no descriptor to be had just now, for one.
+  Outcome Read(MemoryCounts* out) const;
+
+ private:
+  MemoryFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
+
+  std::string path_;
+  ino_t inode_;
+};
+
+MemoryCounts ParseMemoryCounts(std::string_view text);
+
+}  // namespace lc::events

@@ -1,0 +1,240 @@
+// OOM kills: v1's eventfd, which is signalled before the kill, and v2's memory.events, told late.
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <string_view>
+
+#include "events/memory_file.h"
+#include "events/source.h"
+
+namespace lc::events {
+namespace {
+
+// An OOM is announced when it begins. The victim is chosen, reported on the console and counted some 50 to
+// 500 us later, more where other allocations of the cgroup wait for the same lock, or never: when memory was
+// freed meanwhile, or when the OOM is an ancestor's and the victim somebody else's. So the counter is looked
+// at again for a tenth of a second.
+constexpr uint32_t kAgainUsec[] = {15,  15,  20,  20,  30,   30,   40,   50,    50,    100,
+                                   100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 50000};
+// v2: memory.max was run into. The kernel holds back what follows within 10 ms, and an OOM may be what
+// follows.
+constexpr uint32_t kAtLimitUsec[] = {200, 800, 3000};
+constexpr uint32_t kFailedUsec = 50000;  // no descriptor was left for a look
+
+template <size_t N>
+uint32_t Next(const uint32_t (&steps)[N], size_t* step) {
+  return *step < N ? steps[(*step)++] : 0;
+}
+
+class OomV1 final : public Source {
+ public:
+  OomV1(MemoryFile file, uint64_t identity, UniqueFd signal)
+      : file_(std::move(file)), identity_(identity), signal_(std::move(signal)) {}
+
+  int fd() const override { return signal_.get(); }
+  uint32_t interest() const override { return EPOLLIN | EPOLLET; }
+  uint64_t identity() const override { return identity_; }
+
+  Status Begin(Inotify*) override {
+    MemoryCounts counts;
+    if (file_.Read(&counts) == MemoryFile::Outcome::kCounts) before_ = counts.oom_kill.value_or(0);
+    return Ok();
+  }
+
+  void Look(Why why, uint32_t) override {
+    uint64_t signals = 0;
+    if (read(signal_.get(), &signals, sizeof(signals)) != sizeof(signals)) signals = 0;
+    if (why == Why::kTold || signals > 0) step_ = 0;
+    MemoryCounts counts;
+    switch (file_.Read(&counts)) {
+      case MemoryFile::Outcome::kCounts:
+        if (!counts.oom_kill || counts.killer_off) {
+          // Nobody counts, or nobody is killed: the announcement is all there is.
+          uncounted_ += signals;
+        } else if (signals > 0) {
+          announced_ = true;
+        }
+        if (counts.oom_kill && *counts.oom_kill - before_ > kills_) {
+          kills_ = *counts.oom_kill - before_;
+          announced_ = false;
+        }
+        again_usec_ = Next(kAgainUsec, &step_);
+        if (again_usec_ == 0) announced_ = false;
+        break;
+      case MemoryFile::Outcome::kGone:
+        // One signal is that of the removal. Another one, or one whose kill was still awaited: the last OOM
+        // came too late to be read.
+        if (signals > 1 || announced_) ++uncounted_;
+        removed_ = true;
+        again_usec_ = 0;
+        break;
+      case MemoryFile::Outcome::kFailed:
+        announced_ = announced_ || signals > 0;
+        again_usec_ = kFailedUsec;
+        break;
+    }
+    totals_[kOomKills] = kills_ + uncounted_;
+  }
+
+ private:
+  MemoryFile file_;
+  const uint64_t identity_;
+  UniqueFd signal_;
+  uint64_t before_ = 0;     // the kernel's counter when this began
+  uint64_t kills_ = 0;      // counted by the kernel since
+  uint64_t uncounted_ = 0;  // OOMs beside
+  bool announced_ = false;  // a kill is awaited
+  size_t step_ = 0;
+};
+
+class MemoryEventsV2 final : public Source {
+ public:
+  MemoryEventsV2(MemoryFile file, uint64_t identity, std::string directory, UniqueFd at)
+      : file_(std::move(file)), identity_(identity), directory_(std::move(directory)), at_(std::move(at)) {}
+
+  uint64_t identity() const override { return identity_; }
+
+  Status Begin(Inotify* inotify) override {
+    // By the open directory: these files and no others.
+    UniqueFd at = std::move(at_);  // closed when this is done
+    std::string here = "/proc/self/fd/" + std::to_string(at.get());
+    auto memory = inotify->Add(here + "/memory.events", IN_MODIFY);
+    if (!memory) return CgroupFailure(memory.error(), directory_);
+    memory_watch_ = *memory;
+    auto populated = inotify->Add(here + "/cgroup.events", IN_MODIFY);
+    if (!populated) return CgroupFailure(populated.error(), directory_);
+    populated_watch_ = *populated;
+    // A cgroup that is removed says nothing itself; the directory it was in does.
+    auto parent = inotify->Add(here + "/..", IN_DELETE | IN_ONLYDIR);
+    if (!parent) return CgroupFailure(parent.error(), directory_);
+    parent_watch_ = *parent;
+    if (file_.Read(&before_) == MemoryFile::Outcome::kGone)
+      return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited", directory_);
+    last_ = before_;
+    return Ok();
+  }
+
+  InotifyWatches inotify_watches() const override {
+    return {{memory_watch_, populated_watch_},
+            parent_watch_,
+            std::string_view(directory_).substr(directory_.rfind('/') + 1)};
+  }
+
+  void Look(Why, uint32_t) override {
+    MemoryCounts counts;
+    switch (file_.Read(&counts)) {
+      case MemoryFile::Outcome::kCounts: {
+        uint64_t kills = counts.oom_kill.value_or(0);
+        if (kills != last_.oom_kill.value_or(0)) {
+          awaited_ = false;
+        } else if (counts.oom != last_.oom) {
+          awaited_ = true;
+          step_ = 0;
+        } else if (counts.max != last_.max && !awaited_) {
+          limit_step_ = 0;
+        }
+        last_ = counts;
+        again_usec_ = awaited_ ? Next(kAgainUsec, &step_) : Next(kAtLimitUsec, &limit_step_);
+        if (again_usec_ == 0) awaited_ = false;
+        totals_[kOomKills] = kills - before_.oom_kill.value_or(0);
+        totals_[kHighBreaches] = counts.high - before_.high;
+        break;
+      }
+      case MemoryFile::Outcome::kGone:
+        removed_ = true;
+        again_usec_ = 0;
+        break;
+      case MemoryFile::Outcome::kFailed:
+        again_usec_ = kFailedUsec;
+        break;
+    }
+  }
+
+ private:
+  MemoryFile file_;
+  const uint64_t identity_;
+  const std::string directory_;
+  UniqueFd at_;
+  int memory_watch_ = -1;
+  int populated_watch_ = -1;
+  int parent_watch_ = -1;
+  MemoryCounts before_;
+  MemoryCounts last_;
+  bool awaited_ = false;  // an OOM began, and its kill is not counted yet
+  size_t step_ = sizeof(kAgainUsec) / sizeof(kAgainUsec[0]);
+  size_t limit_step_ = sizeof(kAtLimitUsec) / sizeof(kAtLimitUsec[0]);
+};
+
+uint64_t IdentityOf(const struct stat& st) {
+  // Device numbers of cgroup file systems are small; inode numbers count up from 1.
+  return uint64_t{st.st_dev} << 48U ^ st.st_ino;
+}
+
+Result<std::unique_ptr<Source>> OpenV2(const std::string& directory) {
+  UniqueFd at(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  struct stat st {};
+  if (!at || fstat(at.get(), &st) != 0) return CgroupFailure(Error::Sys("open", directory), directory);
+  auto file = MemoryFile::Open(directory + "/memory.events");
+  if (!file) {
+    if (file.error().err == ENOENT && access(directory.c_str(), F_OK) == 0)
+      return Error::Coded("ERR_UNSUPPORTED", "the memory controller is not enabled for this cgroup",
+                          directory);
+    return CgroupFailure(file.error(), directory);
+  }
+  return std::unique_ptr<Source>(
+      new MemoryEventsV2(std::move(*file), IdentityOf(st), directory, std::move(at)));
+}
+
+Error NoMemoryController() {
+  return Error::Coded("ERR_UNSUPPORTED", "no memory controller is mounted");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Source>> OpenOomSource(const CgroupPaths& paths) {
+  const std::string* directory = paths.Find("memory");
+  if (directory == nullptr) {
+    if (paths.unified.empty()) return NoMemoryController();
+    return OpenV2(paths.unified);
+  }
+  struct stat st {};
+  if (stat(directory->c_str(), &st) != 0) return CgroupFailure(Error::Sys("stat", *directory), *directory);
+  auto file = MemoryFile::Open(*directory + "/memory.oom_control");
+  if (!file) return CgroupFailure(file.error(), *directory);
+  auto signal = RegisterEvent(*directory, "memory.oom_control", "");
+  if (!signal) return signal.error();
+  return std::unique_ptr<Source>(new OomV1(std::move(*file), IdentityOf(st), std::move(*signal)));
+}
+
+Result<std::unique_ptr<Source>> OpenHighSource(const CgroupPaths& paths) {
+  if (paths.unified.empty() || paths.Find("memory") != nullptr)
+    return Error::Coded("ERR_UNSUPPORTED", "memory.high is of cgroup v2, and memory is on v1 here");
+  return OpenV2(paths.unified);
+}
+
+Result<UniqueFd> RegisterEvent(const std::string& directory, const char* file, const std::string& argument) {
+  UniqueFd at(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!at) return CgroupFailure(Error::Sys("open", directory), directory);
+  UniqueFd source(openat(at.get(), file, O_RDONLY | O_CLOEXEC));
+  if (!source) return CgroupFailure(Error::Sys("open", directory + "/" + file), directory);
+  UniqueFd control(openat(at.get(), "cgroup.event_control", O_WRONLY | O_CLOEXEC));
+  if (!control) return CgroupFailure(Error::Sys("open", directory + "/cgroup.event_control"), directory);
+  UniqueFd signal(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!signal) return Error::Sys("eventfd");
+  std::string line = std::to_string(signal.get()) + " " + std::to_string(source.get()) + argument;
+  if (write(control.get(), line.data(), line.size()) < 0)
+    return CgroupFailure(Error::Sys("write", directory + "/cgroup.event_control"), directory);
+  return signal;
+}
+
+Error CgroupFailure(Error error, const std::string& directory) {
+  bool gone = error.err == ENODEV || (error.err != EMFILE && error.err != ENFILE && error.err != ENOMEM &&
+                                      access(directory.c_str(), F_OK) != 0);
+  return gone ? std::move(error).With("ERR_CONTAINER_EXITED", "the container has exited") : error;
+}
+
+}  // namespace lc::events
