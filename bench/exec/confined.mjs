@@ -13,7 +13,7 @@ import {
   mountHugetlb,
   timeSpawn,
   Undo,
-} from './ground.mjs'
+} from '../ground.mjs'
 import { compare, interleave, makeRandom, summarize } from '../statistics.mjs'
 
 const { values } = parseArgs({
