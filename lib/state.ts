@@ -252,7 +252,7 @@ let bootId: string | null | undefined
 
 /** What a state directory says of itself beside its processes. */
 export interface Marks {
-  /** A start or a delete is under way, or was cut off. */
+  /** A start, a checkpoint or a delete is under way, or was cut off. */
   unfinished: boolean
   /** Init was started before this machine's last boot: nothing of the container can run. */
   earlierBoot: boolean
@@ -261,13 +261,14 @@ export interface Marks {
 export async function readMarks(root: string, id: string): Promise<Marks> {
   const directory = join(root, id)
   bootId ??= await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => null)
-  const [starting, deleting, boot] = await Promise.all([
+  const [starting, dumping, deleting, boot] = await Promise.all([
     exists(join(directory, 'init/starting')),
+    exists(join(directory, 'init/dumping')),
     exists(join(directory, ':deleting')),
     readFile(join(directory, 'init/bootId'), 'utf8').catch(() => null),
   ])
   return {
-    unfinished: starting || deleting,
+    unfinished: starting || dumping || deleting,
     earlierBoot: boot !== null && bootId !== null && boot.trim() !== bootId.trim(),
   }
 }

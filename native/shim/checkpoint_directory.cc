@@ -98,6 +98,31 @@ Result<CheckpointDirectory> CheckpointDirectory::Claim(const std::string& bundle
   return directory;
 }
 
+Result<CheckpointDirectory> CheckpointDirectory::Resume(const std::string& bundle, const std::string& name) {
+  if (!IsCheckpointName(name)) return Error::Coded("ERR_INVALID_ARG_VALUE", "no checkpoint name: " + name);
+  CheckpointDirectory directory;
+  directory.final_path_ = bundle + "/checkpoints/" + name;
+  directory.path_ = bundle + "/checkpoints/:" + name;
+  auto lock = OpenDirectory(directory.path_);
+  if (!lock) return lock.error();
+  // Another shim of this bundle has it by now.
+  if (flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return Error::Sys("flock", directory.path_);
+  directory.lock_ = std::move(*lock);
+  return directory;
+}
+
+bool CheckpointDirectory::IsDumped() const {
+  constexpr size_t kTail = 4096;
+  UniqueFd log(open((work_path() + "/dump.log").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat st {};
+  if (!log || fstat(log.get(), &st) != 0) return false;
+  char tail[kTail];
+  auto from = st.st_size > static_cast<off_t>(kTail) ? st.st_size - static_cast<off_t>(kTail) : 0;
+  ssize_t n = pread(log.get(), tail, sizeof(tail), from);
+  return n > 0 && std::string_view(tail, static_cast<size_t>(n)).find("Dumping finished successfully") !=
+                      std::string_view::npos;
+}
+
 Status CheckpointDirectory::Commit() {
   auto closed = CloseToOthers(lock_.get(), path_);
   if (!closed) return closed;

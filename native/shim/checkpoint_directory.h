@@ -20,6 +20,11 @@ class CheckpointDirectory {
   static Result<CheckpointDirectory> Claim(const std::string& bundle, const std::string& name,
                                            std::string_view metadata);
 
+  // One that was being made when its shim ended. ENOENT where there is none.
+  static Result<CheckpointDirectory> Resume(const std::string& bundle, const std::string& name);
+
+  // By its log CRIU came to the end of the dump.
+  bool IsDumped() const;
   const std::string& path() const { return path_; }  // where the images go
   std::string work_path() const { return path_ + "/criu.work"; }
 

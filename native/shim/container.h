@@ -137,6 +137,7 @@ class Container {
   void CheckpointCommit();
   void CheckpointEnd(std::optional<Error> error, const std::string& log = {});
   void CheckpointAbort();
+  void SettleCheckpoint();
   Error CriuFailure(int status, const std::string& criu_log, std::string* log) const;
 
   // container_exec.cc

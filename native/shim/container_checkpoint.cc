@@ -1,5 +1,8 @@
 // A checkpoint: the runtime's, into a directory that is seen once it is whole; one at a time.
+#include <fcntl.h>
 #include <unistd.h>
+
+#include <climits>
 
 #include "core/files.h"
 #include "shim/container.h"
@@ -93,6 +96,9 @@ void Container::CheckpointRun() {
   }
   AddCriuArguments(checkpoint.options, &args);
   args.push_back(settings_.id);
+  // So that it is finished or undone should this shim be killed.
+  auto marked = WriteWholeAt(AT_FDCWD, kDumping, checkpoint.name);
+  if (!marked) return CheckpointEnd(marked.error());
   // Also when it fails half-way: some pages are counted as dumped then that were thrown away.
   if (checkpoint.counts_pages()) history.Forget();
   const int fds[3] = {-1, -1, -1};
@@ -147,6 +153,7 @@ void Container::CheckpointEnd(std::optional<Error> error, const std::string& log
   std::unique_ptr<CheckpointOperation> done = std::move(checkpoints_.front());
   checkpoints_.pop_front();
   if (done->runs) unlink(LogPath().c_str());
+  unlink(kDumping);
   if (error && deleting_) error = Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container was deleted");
   if (error) {
     if (!done->keep) done->directory.Discard();
@@ -162,6 +169,22 @@ void Container::CheckpointEnd(std::optional<Error> error, const std::string& log
   } else {
     CheckpointRun();
   }
+}
+
+// A dump that an earlier shim began, and that came to its end by now one way or the other. Of a container
+// that CRIU has ended the images are all that is left.
+void Container::SettleCheckpoint() {
+  auto name = ReadFile(kDumping, NAME_MAX + 1);
+  unlink(kDumping);
+  unlink(LogPath().c_str());
+  if (!name) return;
+  auto directory = CheckpointDirectory::Resume(settings_.bundle, *name);
+  if (!directory) return;
+  if (!directory->IsDumped() || !directory->Commit()) {
+    if (InitRuns()) directory->Discard();
+  }
+  DumpHistory(kHistory).Forget();
+  if (!InitRuns()) RemoveCgroups();
 }
 
 // The container is to be deleted: what is left of the dump does not matter.

@@ -12,7 +12,6 @@
 namespace lc::shim {
 namespace {
 
-constexpr const char* kWork = "init/criu.work";
 constexpr const char* kConfig = "init/criu.work/criu.conf";
 
 bool IsBelow(const std::string& path, const std::string& directory) {
@@ -76,15 +75,15 @@ Status Container::RestoreRun(const std::vector<std::string>& args, const int fds
 
 void Container::RestoreAddArguments(std::vector<std::string>* args) const {
   // CRIU's log of this restore: not beside the images, which others may restore from at the same time.
-  (void)mkdir(kWork, 0711);
+  (void)mkdir(kRestoring, 0711);
   args->insert(args->end(), {"--detach", "--image-path", start_->checkpoint, "--work-path",
-                             settings_.directory + "/" + kWork});
+                             settings_.directory + "/" + kRestoring});
   AddCriuArguments(start_->restore, args);
 }
 
 void Container::RestoreFailed(int status) {
   std::string log;
-  Error error = CriuFailure(status, std::string(kWork) + "/restore.log", &log);
+  Error error = CriuFailure(status, std::string(kRestoring) + "/restore.log", &log);
   StartUndo(std::move(error), std::move(log));
 }
 

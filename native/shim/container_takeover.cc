@@ -71,9 +71,12 @@ void Container::TakeOver(std::function<void()> ready) {
   teardown_ = access(kDeleting, F_OK) == 0;
   WatchOwner();
   if (InitRuns()) (void)EnsureTarget();  // from here on it is known whom the OOM killer ends
-  if (!starting && !teardown_) return Ready();
+  bool dumping = access(kDumping, F_OK) == 0;
+  if (!starting && !teardown_ && !dumping) return Ready();
   // A create or delete that goes on without its shim would undo what is done here.
-  AwaitRuntime(kCreateGraceMs, [this, starting] {
+  bool criu = dumping || access(kRestoring, F_OK) == 0;
+  AwaitRuntime(criu ? kDumpGraceMs : kCreateGraceMs, [this, starting, dumping] {
+    if (dumping) SettleCheckpoint();
     if (starting) return SettleStart();
     Ready();
   });

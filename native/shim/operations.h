@@ -15,9 +15,12 @@ inline constexpr int64_t kFifoRetryMs = 5;
 inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
 inline constexpr int64_t kCreateGraceMs = 2000;
+inline constexpr int64_t kDumpGraceMs = 10'000;  // a dump or a restore that goes on without its shim
 
 // What a shim is in the middle of, for the one that takes over from it. ':' is in no process id.
 inline constexpr const char* kStarting = "init/starting";
+inline constexpr const char* kRestoring = "init/criu.work";  // where CRIU logs a restore
+inline constexpr const char* kDumping = "init/dumping";      // the checkpoint under way: its name
 inline constexpr const char* kDeleting = ":deleting";
 // The boot in which init was started: pids and start times of another one mean nothing.
 inline constexpr const char* kBootId = "init/bootId";

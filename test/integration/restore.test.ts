@@ -1,11 +1,11 @@
 // Checkpoint and restore for real, with CRIU: wants a kernel that CRIU knows, as `make vm-checkpoint` has one.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
 import { criuWorks } from '../support/checkpoints.js'
-import { cgroupDirectories, useContainers } from '../support/containers.js'
+import { cgroupDirectories, shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers } from '../support/machine.js'
 import { eventually } from '../support/wait.js'
@@ -204,6 +204,63 @@ describe.skipIf(skip)('checkpoint and restore', () => {
     // And then it can be restored from what is whole.
     const init = await other.start({ checkpoint: 'good', stdout: 'pipe' })
     await counts(numbers(init))
+  })
+
+  test('a shim that is killed in the middle: a whole checkpoint or none, and one container or none', async () => {
+    const container = await ground.create({ bundle: ground.bundleOf(counter), timeout })
+    const seen = numbers(await container.start({ stdout: 'pipe' }))
+    const directory = join(container.bundle, 'checkpoints')
+    for (const [n, exit, log] of [
+      [0, false, 'Error|Dumping processes'],
+      [1, false, 'Dumping finished'],
+      [2, true, 'Dumping processes'],
+    ] as const) {
+      const name = `cut-${n}`
+      const checkpoint = container.checkpoint({ name, exit }).then(
+        () => null,
+        (error: { code: string }) => error,
+      )
+      const shim = shimOf(container)
+      await eventually(`'${log}' in its log`, () => {
+        try {
+          return new RegExp(log).test(readFileSync(join(directory, `:${name}/criu.work/dump.log`), 'utf8'))
+        } catch {
+          return existsSync(join(directory, name))
+        }
+      })
+      process.kill(shim, 'SIGKILL')
+      const error = await checkpoint
+      if (error) expect(error.code).toBe('ERR_SHIM_EXITED')
+      const loaded = await Container.load(ground.root, container.id)
+      const status = await loaded.status()
+      const whole = (await loaded.checkpoints()).some((one) => one.name === name)
+      expect(checkpoints(container).filter((one) => one.includes(':'))).toEqual([])
+      if (exit) expect(whole ? 'stopped' : 'running').toBe(status)
+      else expect(status).toBe('running')
+      await loaded.close()
+      if (status === 'stopped') break
+      await counts(seen)
+    }
+    await container.delete({ force: true })
+    await ground.expectNothingLeft(container.id)
+    const [name] = checkpoints(container)
+    expect(name).toBeDefined()
+    // And a restore: undone, or finished.
+    const other = await ground.create({ bundle: container.bundle, timeout })
+    const starting = other.start({ checkpoint: name as string, stdout: 'ignore' }).then(
+      () => null,
+      (error: { code: string }) => error,
+    )
+    await eventually('CRIU is at work', () =>
+      existsSync(join(other.root, other.id, 'init/criu.work/restore.log')),
+    )
+    process.kill(shimOf(other), 'SIGKILL')
+    expect((await starting)?.code ?? 'ERR_SHIM_EXITED').toBe('ERR_SHIM_EXITED')
+    const loaded = await Container.load(ground.root, other.id)
+    if ((await loaded.status()) === 'created') await loaded.start({ checkpoint: name as string })
+    expect((await run(loaded, 'echo alive')).stdout).toBe('alive\n')
+    await loaded.delete({ force: true })
+    await ground.expectNothingLeft(other.id)
   })
 
   test('a disk that is full in the middle, and a delete: no half checkpoint', async () => {
