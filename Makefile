@@ -92,6 +92,7 @@ vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel t
 bench: build setup-test
 	node bench/exec/run.mjs
 	node bench/cgroups/run.mjs
+	node bench/events/run.mjs
 
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)

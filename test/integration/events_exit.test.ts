@@ -78,7 +78,13 @@ describe.skipIf(skip).each(runtimes)('oomKilled, %s', (runtime) => {
     })
     const first = shimOf(container)
     process.kill(first, 'SIGKILL')
-    await eventually('another shim', () => !isAlive(first))
+    // Until the connection is seen to be gone, an exec may still be sent to the first one.
+    await eventually('another shim', () =>
+      run(container, 'true').then(
+        () => true,
+        () => false,
+      ),
+    )
     await runOut(container)
     await run(container, 'touch /tmp/go')
     expect(await job.wait()).toMatchObject(byOom)
