@@ -223,7 +223,12 @@ export class Container implements AsyncDisposable {
       timeout ?? (file.timeout > 0 ? file.timeout : defaultTimeout),
       null,
     )
-    await container.#loadProcesses()
+    try {
+      await container.#loadProcesses()
+    } catch (error) {
+      container.#link?.close()
+      throw error
+    }
     return container
   }
 

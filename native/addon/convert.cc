@@ -22,11 +22,23 @@ Napi::Value Throw(Napi::Env env, const Error& error) {
   return env.Undefined();
 }
 
+std::string ToText(const Napi::Value& value) {
+  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+}
+
+int64_t ToInteger(const Napi::Value& value) {
+  return value.IsNumber() ? value.As<Napi::Number>().Int64Value() : 0;
+}
+
+bool ToFlag(const Napi::Value& value) {
+  return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+}
+
 std::vector<std::string> ToStrings(const Napi::Value& value) {
   std::vector<std::string> out;
   if (!value.IsArray()) return out;
   auto array = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(array.Get(i).ToString().Utf8Value());
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(ToText(array.Get(i)));
   return out;
 }
 
@@ -34,7 +46,7 @@ std::vector<int> ToInts(const Napi::Value& value) {
   std::vector<int> out;
   if (!value.IsArray()) return out;
   auto array = value.As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(array.Get(i).ToNumber().Int32Value());
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(static_cast<int>(ToInteger(array.Get(i))));
   return out;
 }
 

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,11 @@ Napi::Error ToError(Napi::Env env, const Error& error);
 // As an exception; undefined, for the caller to return.
 Napi::Value Throw(Napi::Env env, const Error& error);
 
+// What the facade has checked, taken as it is: a coercion may run JavaScript, which in an environment that is
+// being ended gives an empty value, and to ask an empty value anything aborts the program.
+std::string ToText(const Napi::Value& value);  // empty where there is none
+int64_t ToInteger(const Napi::Value& value);   // 0
+bool ToFlag(const Napi::Value& value);         // false
 std::vector<std::string> ToStrings(const Napi::Value& value);
 std::vector<int> ToInts(const Napi::Value& value);
 

@@ -49,8 +49,8 @@ Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
 }
 
 Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
-  std::string shim = info[0].ToString();
-  std::string directory = info[1].ToString();
+  std::string shim = ToText(info[0]);
+  std::string directory = ToText(info[1]);
   // Copied here: another thread may change the environment while the pool thread runs.
   std::vector<std::string> environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
@@ -65,25 +65,26 @@ Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ConnectShim(const Napi::CallbackInfo& info) {
-  std::string directory = info[0].ToString();
+  std::string directory = ToText(info[0]);
   return Async<UniqueFd>::Run(
       info.Env(), [directory] { return events::ConnectShim(directory); },
       [](Napi::Env env, UniqueFd& fd) { return Adopt(env, std::move(fd)); });
 }
 
 Napi::Value Send(const Napi::CallbackInfo& info) {
-  std::string payload = info[1].ToString();
+  std::string payload = ToText(info[1]);
   if (info[2].IsString()) {
     payload.push_back('\0');
-    payload += info[2].ToString().Utf8Value();
+    payload += ToText(info[2]);
   }
-  auto sent = Of(info)->connections->Send(info[0].ToNumber().Uint32Value(), payload, ToInts(info[3]));
+  auto sent =
+      Of(info)->connections->Send(static_cast<uint32_t>(ToInteger(info[0])), payload, ToInts(info[3]));
   if (!sent) return Throw(info.Env(), sent.error());
   return info.Env().Undefined();
 }
 
 Napi::Value CloseConnection(const Napi::CallbackInfo& info) {
-  Of(info)->connections->Close(info[0].ToNumber().Uint32Value());
+  Of(info)->connections->Close(static_cast<uint32_t>(ToInteger(info[0])));
   return info.Env().Undefined();
 }
 
@@ -97,21 +98,21 @@ Napi::Value MakePipe(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
-  close(info[0].ToNumber().Int32Value());
+  close(static_cast<int>(ToInteger(info[0])));
   return info.Env().Undefined();
 }
 
 Napi::Value PendingBytes(const Napi::CallbackInfo& info) {
   int pending = 0;
-  if (ioctl(info[0].ToNumber().Int32Value(), FIONREAD, &pending) != 0)
+  if (ioctl(static_cast<int>(ToInteger(info[0])), FIONREAD, &pending) != 0)
     return Throw(info.Env(), Error::Sys("FIONREAD"));
   return Napi::Number::New(info.Env(), pending);
 }
 
 Napi::Value SignalProcess(const Napi::CallbackInfo& info) {
-  auto status = lc::SignalProcess(info[0].ToNumber().Int32Value(),
-                                  static_cast<uint64_t>(info[1].ToNumber().Int64Value()),
-                                  info[2].ToNumber().Int32Value());
+  auto status =
+      lc::SignalProcess(static_cast<int>(ToInteger(info[0])), static_cast<uint64_t>(ToInteger(info[1])),
+                        static_cast<int>(ToInteger(info[2])));
   if (!status) return Throw(info.Env(), status.error());
   return info.Env().Undefined();
 }
@@ -119,16 +120,16 @@ Napi::Value SignalProcess(const Napi::CallbackInfo& info) {
 Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
   auto object = info[0].As<Napi::Object>();
   ContainerQuery query;
-  query.id = object.Get("id").ToString();
-  query.roots = RuntimeRoots(object.Get("runtime").ToString(), ToStrings(object.Get("runtimeArgs")));
-  query.init_pid = object.Get("pid").ToNumber().Int32Value();
-  query.init_start = static_cast<uint64_t>(object.Get("starttime").ToNumber().Int64Value());
+  query.id = ToText(object.Get("id"));
+  query.roots = RuntimeRoots(ToText(object.Get("runtime")), ToStrings(object.Get("runtimeArgs")));
+  query.init_pid = static_cast<int>(ToInteger(object.Get("pid")));
+  query.init_start = static_cast<uint64_t>(ToInteger(object.Get("starttime")));
   auto* box = new BoxPointer(std::make_shared<ContainerBox>(std::move(query), Of(info)->budget));
   return Napi::External<BoxPointer>::New(info.Env(), box, [](Napi::Env, BoxPointer* gone) { delete gone; });
 }
 
 Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
-  Of(info)->budget->SetLimit(info[0].ToNumber().Uint32Value());
+  Of(info)->budget->SetLimit(static_cast<uint32_t>(ToInteger(info[0])));
   return info.Env().Undefined();
 }
 
@@ -201,7 +202,7 @@ Napi::Value RunOnBox(const Napi::CallbackInfo& info, std::function<Status(Contai
 }
 
 Napi::Value Pause(const Napi::CallbackInfo& info) {
-  int timeout_ms = info[1].ToNumber().Int32Value();
+  int timeout_ms = static_cast<int>(ToInteger(info[1]));
   return RunOnBox(info, [timeout_ms](ContainerBox& box) { return box.Pause(timeout_ms); });
 }
 
@@ -210,7 +211,7 @@ Napi::Value Resume(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SignalAll(const Napi::CallbackInfo& info) {
-  int signal = info[1].ToNumber().Int32Value();
+  int signal = static_cast<int>(ToInteger(info[1]));
   return RunOnBox(info, [signal](ContainerBox& box) { return box.SignalAll(signal); });
 }
 
@@ -219,17 +220,17 @@ Napi::Value ReleaseKilled(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Update(const Napi::CallbackInfo& info) {
-  std::string json = info[1].ToString();
+  std::string json = ToText(info[1]);
   PlanOptions options;
   auto given = info[2].As<Napi::Object>();
-  options.shares = given.Get("linearShares").ToBoolean() ? PlanOptions::SharesFormula::kLinear
-                                                         : PlanOptions::SharesFormula::kCurve;
-  options.pids_zero_is_one = given.Get("pidsZeroIsOne").ToBoolean();
+  options.shares = ToFlag(given.Get("linearShares")) ? PlanOptions::SharesFormula::kLinear
+                                                     : PlanOptions::SharesFormula::kCurve;
+  options.pids_zero_is_one = ToFlag(given.Get("pidsZeroIsOne"));
   return RunOnBox(info, [json, options](ContainerBox& box) { return box.Update(json, options); });
 }
 
 Napi::Value StartTime(const Napi::CallbackInfo& info) {
-  auto stat = ReadProcStat(info[0].ToNumber().Int32Value());
+  auto stat = ReadProcStat(static_cast<int>(ToInteger(info[0])));
   if (!stat || !stat->alive()) return info.Env().Null();
   return Napi::Number::New(info.Env(), static_cast<double>(stat->start));
 }

@@ -40,12 +40,12 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
   auto box = ToBox(info[0]);
   auto object = info[1].As<Napi::Object>();
   Request request;
-  request.kind = object.Get("kind").ToString();
+  request.kind = ToText(object.Get("kind"));
   if (request.kind == "pressure") {
-    request.trigger.resource = object.Get("resource").ToString();
-    request.trigger.full = object.Get("full").ToBoolean();
-    request.trigger.stall_usec = object.Get("stallUsec").ToNumber().Uint32Value();
-    request.trigger.window_usec = object.Get("windowUsec").ToNumber().Uint32Value();
+    request.trigger.resource = ToText(object.Get("resource"));
+    request.trigger.full = ToFlag(object.Get("full"));
+    request.trigger.stall_usec = static_cast<uint32_t>(ToInteger(object.Get("stallUsec")));
+    request.trigger.window_usec = static_cast<uint32_t>(ToInteger(object.Get("windowUsec")));
   }
   auto begun = Of(info)->Watches();
   if (!begun) {
@@ -79,7 +79,7 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
 Napi::Value WatchFd(const Napi::CallbackInfo& info) {
   auto watches = Of(info)->Watches();
   if (!watches) return Throw(info.Env(), watches.error());
-  auto fd = (*watches)->Descriptor(info[0].ToNumber().Uint32Value());
+  auto fd = (*watches)->Descriptor(static_cast<uint32_t>(ToInteger(info[0])));
   if (!fd) return Throw(info.Env(), fd.error());
   return Napi::Number::New(info.Env(), *fd);
 }
@@ -87,13 +87,13 @@ Napi::Value WatchFd(const Napi::CallbackInfo& info) {
 Napi::Value FlushWatch(const Napi::CallbackInfo& info) {
   auto watches = Of(info)->Watches();
   if (!watches) return Throw(info.Env(), watches.error());
-  auto count = (*watches)->Flush(info[0].ToNumber().Uint32Value());
+  auto count = (*watches)->Flush(static_cast<uint32_t>(ToInteger(info[0])));
   return Napi::Number::New(info.Env(), static_cast<double>(count));
 }
 
 Napi::Value CloseWatch(const Napi::CallbackInfo& info) {
   auto watches = Of(info)->Watches();
-  if (watches) (*watches)->Remove(info[0].ToNumber().Uint32Value());
+  if (watches) (*watches)->Remove(static_cast<uint32_t>(ToInteger(info[0])));
   return info.Env().Undefined();
 }
 
