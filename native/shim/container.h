@@ -142,6 +142,8 @@ class Container {
 
   // container_exec.cc
   struct ExecOperation;
+  std::optional<Error> Gone() const;
+  Error OrGone(Error error) const;
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
   void ExecFork(const std::shared_ptr<ExecOperation>& exec);

@@ -38,6 +38,10 @@ Error ContainerExited() {
   return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
 }
 
+Error BeingDeleted() {
+  return Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted");
+}
+
 Error ProcessExists() {
   return Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists");
 }
@@ -48,12 +52,27 @@ bool NeverExecuted(pid_t pid) {
   return HasFlag(pid, kForkNoExec);
 }
 
+// Why no process can be run in it any more.
+std::optional<Error> Container::Gone() const {
+  if (deleting_) return BeingDeleted();
+  auto init = Find("init");
+  bool gone =
+      init == nullptr || init->exit || !IsAlive(init->pid, init->start) || HasFlag(init->pid, kExiting);
+  return gone ? std::optional(ContainerExited()) : std::nullopt;
+}
+
+// An exec into a container that is ending fails at whichever step the kernel has taken away by then: fork(2)
+// says ENOMEM (pid_namespaces(7)), setns(2) ESRCH, a cgroup ENODEV. The end is the reason to tell.
+Error Container::OrGone(Error error) const {
+  if (error.code != nullptr) return error;
+  auto gone = Gone();
+  return gone ? *gone : error;
+}
+
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,
                      std::vector<UniqueFd> fds) {
   std::string id = StringMember(request, "process").value_or("");
-  if (deleting_) {
-    return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted"));
-  }
+  if (deleting_) return ReplyError(asker, BeingDeleted());
   auto init = Find("init");
   if (init == nullptr || !init->started) {
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STARTED", "the container is not started"));
@@ -63,10 +82,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "no process id: " + id));
   }
   auto target = EnsureTarget();
-  if (!target) {
-    if (target.error().err == ESRCH) return ReplyError(asker, ContainerExited());
-    return ReplyError(asker, target.error());
-  }
+  if (!target) return ReplyError(asker, OrGone(target.error()));
   if (CheckpointRuns()) {
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is being checkpointed"));
   }
@@ -80,7 +96,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   auto process = ParseOciProcess(json);
   if (!process) return ReplyError(asker, process.error());
   auto plan = target_->PlanFor(*process);
-  if (!plan) return ReplyError(asker, plan.error());
+  if (!plan) return ReplyError(asker, OrGone(plan.error()));
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
   // All that is done to processes goes through this shim; what else has the name is found before the fork,
@@ -129,14 +145,7 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   auto started = nsexec::Start(exec->plan, &child_memory_);
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
     started = nsexec::Start(exec->plan, &child_memory_);
-  if (!started) {
-    // A pid namespace whose init is gone, or going, takes no more processes: pid_namespaces(7).
-    auto init = Find("init");
-    bool gone = !IsAlive(init->pid, init->start) || HasFlag(init->pid, kExiting);
-    if (gone && (started.error().err == ENOMEM || started.error().err == EINVAL))
-      return ExecUndo(exec, ContainerExited());
-    return ExecUndo(exec, started.error());
-  }
+  if (!started) return ExecUndo(exec, started.error());
   process.pid = started->pid;
   exec->channel = std::move(started->channel);
   by_pid_[process.pid] = exec->process;
@@ -207,12 +216,8 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
                info.si_pid == process.pid;
   if ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid)) {
-    if (deleting_)
-      return ExecUndo(exec, Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted"));
-    auto init = Find("init");
-    bool alive = InitRuns() && !deleting_ && IsAlive(init->pid, init->start);
-    return ExecUndo(
-        exec, alive ? Error::Coded("ERR_PROCESS_EXITED", "killed before it could run") : ContainerExited());
+    auto gone = Gone();
+    return ExecUndo(exec, gone ? *gone : Error::Coded("ERR_PROCESS_EXITED", "killed before it could run"));
   }
   if (exec->timer != 0) loop_.Cancel(exec->timer);
   process.started = true;
@@ -238,7 +243,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
 }
 
 void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {
-  if (!exec->failed) exec->failed = std::move(error);
+  if (!exec->failed) exec->failed = OrGone(std::move(error));
   if (exec->timer != 0) loop_.Cancel(exec->timer);
   if (exec->retry != 0) loop_.Cancel(exec->retry);
   exec->timer = exec->retry = 0;
