@@ -15,7 +15,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check bench chaos sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check docs bench chaos sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
 
 # Installs only what is missing, and asks the package server only then.
 define install
@@ -82,9 +82,13 @@ vm-test-trixie: setup-test build native-tests ## with the kernel of Debian trixi
 check: setup-test build ## types, linters and formats; warnings are errors
 	npm run --silent typecheck
 	npm run --silent lint
+	npm run --silent docs:check
 	@find native -name '*.cc' -o -name '*.h' | xargs clang-format --dry-run --Werror
 	@LIBCONTAINER_SHIM_LIBC=glibc cmake -S . -B build-test -DLIBCONTAINER_TESTS=ON >/dev/null
 	scripts/clang-tidy.sh
+
+docs: node_modules/.package-lock.json ## the API reference, from the docstrings, into build-docs/
+	npm run --silent docs
 
 vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
 	test/vm/run --criu --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts

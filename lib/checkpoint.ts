@@ -7,6 +7,7 @@ import { errnoOf, parseObject, readBounded } from './state.js'
 
 /** A checkpoint of this bundle, made by whichever container of it. */
 export interface Checkpoint extends Required<CheckpointOptions> {
+  /** When it was asked for. */
   createdAt: Date
 }
 

@@ -25,6 +25,7 @@ import {
   checkCheckpointName,
   checkCheckpointOptions,
   checkContainerOptions,
+  checkContainers,
   checkDescriptorLimit,
   checkHook,
   checkId,
@@ -70,6 +71,7 @@ import { openWatch } from './watch.js'
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
 
+/** How a container is started: its init's streams, and what may happen on the way. */
 export interface StartOptions extends StdioOptions {
   /**
    * Restores this checkpoint of the bundle, of this container or another one, instead of a fresh start. The program goes
@@ -82,12 +84,16 @@ export interface StartOptions extends StdioOptions {
    * goes on when it resolves; a throw undoes the start and comes out of it.
    */
   onCreated?: (init: Process) => void | Promise<void>
-  /** Aborted: everything the call made is undone, and it rejects with the signal's reason. */
+  /**
+   * Aborted: everything the call made is undone, and it rejects with the signal's reason. Aborted too late, when the
+   * program runs already, it changes nothing: the call resolves.
+   */
   signal?: AbortSignal
 }
 
+/** How a process is started in a container: its streams. */
 export interface ExecOptions extends StdioOptions {
-  /** Aborted: everything the call made is undone, and it rejects with the signal's reason. */
+  /** As of StartOptions. */
   signal?: AbortSignal
 }
 
@@ -105,9 +111,13 @@ function isGone(error: unknown): boolean {
 
 /** A container of `runc` or `crun`, held by a shim of its own; the handle may come and go. */
 export class Container implements AsyncDisposable {
+  /** As given; no other container of this root has it. */
   readonly id: string
+  /** Absolute path of the directory that holds its state, as `<root>/<id>`. */
   readonly root: string
+  /** Absolute path of its OCI bundle. */
   readonly bundle: string
+  /** As given; frozen. */
   readonly labels: readonly string[]
   /** Name or path of the OCI runtime binary. */
   readonly runtime: string
@@ -162,7 +172,8 @@ export class Container implements AsyncDisposable {
    * Registers a container on disk; runs nothing (an ephemeral one gets its shim, which watches this program).
    *
    * ERR_CONTAINER_EXISTS where the id is taken, of two that race for one of them; ERR_SYSCALL where the bundle's
-   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration.
+   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration; ERR_UNSUPPORTED on a system for which
+   * the package has no native part.
    */
   static async create(options: ContainerOptions): Promise<Container> {
     const checked = checkContainerOptions(options)
@@ -205,7 +216,8 @@ export class Container implements AsyncDisposable {
    * runtime package load too. A process directory that cannot be read is skipped, and said on the diagnostics channel
    * `libcontainer:skipped`.
    *
-   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be.
+   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be; ERR_SYSCALL where it cannot be
+   * read.
    */
   static async load(root: string, id: string, options: LoadOptions = {}): Promise<Container> {
     const directory = checkRoot(root)
@@ -253,7 +265,7 @@ export class Container implements AsyncDisposable {
     return this.#processes
   }
 
-  /** What this handle knows, without asking; status() asks. */
+  /** What this handle knows, without asking; {@link Container.status} asks. */
   get state(): ContainerState {
     if (this.#deleted) return 'stopped'
     const init = this.#processes.get('init')
@@ -271,7 +283,10 @@ export class Container implements AsyncDisposable {
     return this.#earlierBoot
   }
 
-  /** Asks the kernel; never runs the runtime. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
+  /**
+   * Asks the kernel: the runtime's record, its start FIFO and the freezer; never runs the runtime. It finds out what other
+   * programs have done, too. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever; ERR_STATE_CORRUPT.
+   */
   async status(): Promise<ContainerState> {
     await this.#mustExist()
     const init = this.#processes.get('init') ?? (await this.#discoverInit())
@@ -287,9 +302,11 @@ export class Container implements AsyncDisposable {
    * Starts the container: the runtime's create, then its start, by the shim. Resolves when the user's program runs.
    *
    * ERR_RUNTIME with `runtimeLog` where the runtime refuses (its message names what it could not find or execute);
-   * ERR_START_TIMEOUT; ERR_PROCESS_EXISTS when it is started already, ERR_CONTAINER_EXITED when it has run. Of a
-   * checkpoint also ERR_CHECKPOINT_NOT_FOUND (it, or a parent of it), ERR_STATE_CORRUPT for its config.json, and
-   * ERR_UNSUPPORTED where CRIU does not work or the runtime is built without it.
+   * ERR_START_TIMEOUT; ERR_PROCESS_EXISTS when it is started already, ERR_CONTAINER_EXITED when it has run;
+   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT for the bundle's config.json; ERR_SYSCALL for a stream that cannot be opened;
+   * ERR_SHIM_EXITED when its shim is killed meanwhile. Of a checkpoint also ERR_CHECKPOINT_NOT_FOUND (it, or a parent of
+   * it), ERR_STATE_CORRUPT for its config.json, and ERR_UNSUPPORTED where CRIU does not work, the runtime is built without
+   * it, or the checkpoint is a pre-dump.
    * After a failure nothing of the start is left and it may be tried again.
    */
   async start(options: StartOptions = {}): Promise<Process> {
@@ -372,9 +389,16 @@ export class Container implements AsyncDisposable {
    * Runs one more process in the container, by the shim's own system calls: never a runtime process. Resolves when
    * execve(2) has succeeded.
    *
-   * What `spec` leaves out comes from the container's own process. ERR_SYSCALL with `path` and `errno` where the
-   * program or directory is not there or not executable; ERR_PROCESS_EXISTS; ERR_CONTAINER_NOT_STARTED, _EXITED,
-   * _PAUSED; ERR_UNSUPPORTED for confinement that cannot be applied; ERR_START_TIMEOUT.
+   * What `spec` leaves out comes from the container's own process. `id` is as a container's, and not the name of a file
+   * of the state directory (`state.json`, `shim.sock`, ...); that of a process which has exited is free again after
+   * removeProcess().
+   *
+   * TypeError that names the field of `spec`; ERR_SYSCALL with `path` and `errno` where the program or directory is not
+   * there or not executable; ERR_PROCESS_EXISTS; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED, ERR_CONTAINER_PAUSED,
+   * ERR_CONTAINER_NOT_FOUND; ERR_UNSUPPORTED for confinement that cannot be applied; ERR_START_TIMEOUT;
+   * ERR_PROCESS_EXITED when it was killed before it could run; ERR_STATE_CORRUPT where the runtime's record is not what it
+   * should be, or is about another container; ERR_SHIM_EXITED when its shim is killed meanwhile. After a failure no process
+   * and no directory of it is left.
    */
   async exec(id: string, spec: ProcessSpec, options: ExecOptions = {}): Promise<Process> {
     checkProcessId(id)
@@ -427,8 +451,8 @@ export class Container implements AsyncDisposable {
 
   /**
    * Signals init, or with `all` every process of the container, by pidfd; SIGTERM. SIGKILL ends a paused container
-   * too; any other signal waits until it runs again.
-   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
+   * too; any other signal waits until it runs again. With init all processes of its pid namespace end, if it has one.
+   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
     const number = checkSignal(signal)
@@ -445,13 +469,16 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** Host pids of every process in the container's cgroups. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
+  /**
+   * Host pids of every process in the container's cgroups, nested ones included: `cgroup.procs` of v2, or of v1's devices
+   * controller as in runc. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED for a container without cgroups.
+   */
   async pids(): Promise<number[]> {
     const init = this.#mustRun({ containerId: this.id })
     return this.#ask(() => this.#native.pids(this.#boxOf(init)))
   }
 
-  /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. */
+  /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. Throws as that rejects. */
   pidsSync(): number[] {
     const init = this.#mustRun({ containerId: this.id })
     try {
@@ -463,8 +490,9 @@ export class Container implements AsyncDisposable {
 
   /**
    * Stops every process of the container by its freezer; done when the kernel says that all stand still. Paused already
-   * is no error. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL with ETIMEDOUT when it does not come to
-   * rest in the handle's timeout: then it runs on.
+   * is no error. v1 freezer.state; v2 cgroup.freeze, cgroup.events. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED;
+   * ERR_SYSCALL with ETIMEDOUT when it does not come to rest in the handle's timeout: then it runs on; ERR_UNSUPPORTED
+   * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
     const init = this.#mustRun({ containerId: this.id })
@@ -481,13 +509,16 @@ export class Container implements AsyncDisposable {
     this.#hub.did('resumed')
   }
 
-  /** What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED. */
+  /**
+   * What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED
+   * for a container without cgroups.
+   */
   async stats(): Promise<Stats> {
     const init = this.#mustRun({ containerId: this.id })
     return toStats(await this.#ask(() => this.#native.stats(this.#boxOf(init))))
   }
 
-  /** As stats(), on this thread. */
+  /** As stats(), on this thread: it reads some ten (v2) to fifty (v1) small kernel files. Throws as that rejects. */
   statsSync(): Stats {
     const init = this.#mustRun({ containerId: this.id })
     try {
@@ -497,8 +528,12 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** The figures of many containers, read off this thread; where one fails its error stands in its place. */
+  /**
+   * The figures of many containers, read off this thread, in the order given; where one fails its error stands in its
+   * place. Each container's `timestamp` is its own. ERR_INVALID_ARG_TYPE where one is no Container.
+   */
   static async stats(containers: readonly Container[]): Promise<(Stats | ContainerError)[]> {
+    checkContainers(containers, (container) => (#hub in container ? container : undefined))
     const out: (Stats | ContainerError)[] = []
     const asked: { container: Container; index: number; box: ContainerBox }[] = []
     containers.forEach((container, index) => {
@@ -539,8 +574,12 @@ export class Container implements AsyncDisposable {
    * Changes limits in the kernel and in the runtime's own record, so that the runtime's later updates keep them. What
    * `resources` leaves out stays as it is; when a write fails, what was written before it is put back.
    *
+   * The order of the writes and the conversions from v1 to v2 are those of the installed runtime (runc 1.1 to 1.5, crun
+   * 1.8 and later), so that both hands write the same; runc's state.json is patched, crun records nothing.
+   *
    * TypeError or RangeError naming the field; ERR_SYSCALL with the file, the kernel's errno and a hint;
-   * ERR_UNSUPPORTED naming the controller that is not mounted; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
+   * ERR_UNSUPPORTED naming the controller that is not mounted, or the field that this cgroup version lacks;
+   * ERR_STATE_CORRUPT where the runtime's record is not what it should be; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
    */
   async updateResources(resources: Resources): Promise<void> {
     checkObject(resources, 'resources')
@@ -630,7 +669,7 @@ export class Container implements AsyncDisposable {
   /**
    * Deletes the container by the runtime, then its state directory. With `force` its processes are killed first, also
    * while it is paused; without, ERR_CONTAINER_NOT_STOPPED unless it is stopped or was never started.
-   * ERR_CONTAINER_NOT_FOUND when it is deleted already.
+   * ERR_CONTAINER_NOT_FOUND when it is deleted already; ERR_RUNTIME where the runtime's delete fails.
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
     checkObject(options, 'options')
@@ -675,7 +714,10 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** Those of this container's bundle, oldest first. ERR_STATE_CORRUPT for a config.json that is not what it should be. */
+  /**
+   * Those of this container's bundle, oldest first. ERR_STATE_CORRUPT for a config.json that is not what it should be;
+   * ERR_CONTAINER_NOT_FOUND.
+   */
   async checkpoints(): Promise<Checkpoint[]> {
     await this.#mustExist()
     return readCheckpoints(this.bundle, this.id)
@@ -712,7 +754,10 @@ export class Container implements AsyncDisposable {
     }
   }
 
-  /** Of two that delete it one gets ERR_CHECKPOINT_NOT_FOUND. A checkpoint whose parent it was can be restored no more. */
+  /**
+   * Removes a checkpoint of this container's bundle. Of two that delete it one gets ERR_CHECKPOINT_NOT_FOUND. A checkpoint
+   * whose parent it was can be restored no more. ERR_CONTAINER_NOT_FOUND.
+   */
   async deleteCheckpoint(name: string): Promise<void> {
     checkCheckpointName(name)
     await this.#mustExist()
@@ -738,7 +783,7 @@ export class Container implements AsyncDisposable {
     if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
   }
 
-  /** Ephemeral: kill and delete; else close(). */
+  /** Ephemeral: kill and delete, and no error if that is done already; else close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#file.ephemeral) return this.close()
     try {

@@ -1,7 +1,11 @@
 // ContainerError, and how what the kernel and the shim say becomes one.
 import { getSystemErrorMap } from 'node:util'
 
-/** Why an operation failed. Bad arguments are TypeError or RangeError with Node's own codes instead. */
+/**
+ * Why an operation failed; docs/errors.md says what each means and what to do. Bad arguments are TypeError or RangeError
+ * with Node's own `ERR_INVALID_ARG_TYPE` and `ERR_INVALID_ARG_VALUE` instead, and an aborted call rejects with its
+ * signal's reason.
+ */
 export type ContainerErrorCode =
   | 'ERR_CONTAINER_EXISTS'
   | 'ERR_CONTAINER_NOT_FOUND'
@@ -24,21 +28,31 @@ export type ContainerErrorCode =
 
 /** What is known of a failure beside its code and message. */
 export interface ContainerErrorDetails {
+  /** As the property of ContainerError. */
   containerId?: string | undefined
+  /** As the property of ContainerError. */
   processId?: string | undefined
+  /** As the property of ContainerError. */
   errno?: number | undefined
+  /** As the property of ContainerError. */
   syscall?: string | undefined
+  /** As the property of ContainerError. */
   path?: string | undefined
+  /** As the property of ContainerError. */
   runtimeLog?: string | undefined
+  /** What it came of, if that was an error of its own. */
   cause?: unknown
 }
 
 /** An operation on a container that failed; the state afterwards is the state before. */
 export class ContainerError extends Error {
+  /** Tells it from other errors, also from one of a second copy of the package. */
   override readonly name = 'ContainerError'
   /** Stable; messages are for people and may change. */
   readonly code: ContainerErrorCode
+  /** The container that it was about; missing where it was about none. */
   declare readonly containerId?: string
+  /** The process that it was about; missing where it was about none. */
   declare readonly processId?: string
   /** The kernel's errno, positive, where the kernel said no. */
   declare readonly errno?: number
@@ -49,6 +63,7 @@ export class ContainerError extends Error {
   /** What the OCI runtime logged, bounded to its last 64 KiB. */
   declare readonly runtimeLog?: string
 
+  /** For fakes in tests of programs that use this package; it makes its own. */
   constructor(code: ContainerErrorCode, message: string, details: ContainerErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
     this.code = code

@@ -7,22 +7,46 @@ import type { OomWatcher } from './oom.js'
 import { checkAbortSignal, checkContainers, checkObject } from './options.js'
 import type { ExitStatus, Process } from './process.js'
 
-interface Told {
+/** What every event has. */
+export interface ContainerEventBase {
+  /** Whose event it is. */
   containerId: string
+  /** The handle that tells. */
   container: Container
+  /** When it happened; of an `'oom'` when the last of its kills was noticed. */
   at: Date
 }
 
+/** Something that happened to a container, by its `type`. */
 export type ContainerEvent =
-  /** The user's program runs: init's after start(), or one of exec(). */
-  | (Told & { type: 'started'; process: Process })
-  | (Told & { type: 'exited'; process: Process; status: ExitStatus })
-  /** The OOM killer ended so many processes; `at` is when the last of them was noticed. */
-  | (Told & { type: 'oom'; count: number })
-  /** By this handle. */
-  | (Told & { type: 'paused' | 'resumed' | 'updated' })
-  /** By any program. The last event of a container. */
-  | (Told & { type: 'deleted' })
+  | (ContainerEventBase & {
+      /** The user's program runs: init's after start(), or one of exec(). */
+      type: 'started'
+      /** Its handle. */
+      process: Process
+    })
+  | (ContainerEventBase & {
+      /** A process of start() or exec() has ended. */
+      type: 'exited'
+      /** Its handle. */
+      process: Process
+      /** How it ended. */
+      status: ExitStatus
+    })
+  | (ContainerEventBase & {
+      /** The OOM killer ended processes of the container. */
+      type: 'oom'
+      /** How many, 1 or more. */
+      count: number
+    })
+  | (ContainerEventBase & {
+      /** By this handle: pause(), resume() or updateResources() has done its work. */
+      type: 'paused' | 'resumed' | 'updated'
+    })
+  | (ContainerEventBase & {
+      /** By any program. The last event of a container. */
+      type: 'deleted'
+    })
 
 type Type = ContainerEvent['type']
 
@@ -234,7 +258,7 @@ export class EventHub {
     this.#queues.clear()
   }
 
-  #told<T extends Type>(type: T, at = new Date()): Told & { type: T } {
+  #told<T extends Type>(type: T, at = new Date()): ContainerEventBase & { type: T } {
     return { type, containerId: this.#container.id, container: this.#container, at }
   }
 
@@ -276,11 +300,13 @@ export class EventStream implements AsyncIterable<ContainerEvent>, AsyncDisposab
     dropped.register(this, queue, queue)
   }
 
+  /** While it is open, the program does not end for want of other work. */
   ref(): this {
     this.#queue.hold(true)
     return this
   }
 
+  /** Takes ref() back; so it begins. */
   unref(): this {
     this.#queue.hold(false)
     return this
@@ -293,6 +319,7 @@ export class EventStream implements AsyncIterable<ContainerEvent>, AsyncDisposab
     return Promise.resolve()
   }
 
+  /** As close(). */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -311,7 +338,7 @@ export class EventStream implements AsyncIterable<ContainerEvent>, AsyncDisposab
 
 /**
  * One stream of what happens to any of these containers; it ends when all of them are deleted or their handles closed.
- * The iteration throws the reason of `signal` when that is aborted.
+ * The iteration throws the reason of `signal` when that is aborted, after what was not read yet.
  */
 export function events(
   containers: readonly Container[],
@@ -319,5 +346,8 @@ export function events(
 ): EventStream {
   checkObject(options, 'options')
   const signal = checkAbortSignal(options.signal)
-  return new EventStream(checkContainers(containers, hubs), signal)
+  return new EventStream(
+    checkContainers(containers, (container) => hubs.get(container)),
+    signal,
+  )
 }

@@ -1,55 +1,108 @@
 // The parts of the OCI runtime specification that the package reads and takes.
 
-/** OCI runtime-spec `process.user`. */
+/**
+ * OCI runtime-spec `process.user`. Ids are the container's own, 0 to 4294967294: names are nowhere looked up, and
+ * anything else is refused, lest it end as 0.
+ */
 export interface OciUser {
+  /** 0 when left out. */
   uid?: number
+  /** 0 when left out. */
   gid?: number
+  /** 0 to 0o777; left out: the container's, else 0o022. */
   umask?: number
+  /** Supplementary groups; left out: none, whatever /etc/group says. */
   additionalGids?: number[]
 }
 
-/** OCI runtime-spec `process.capabilities`: five lists of names such as `CAP_KILL`. */
+/**
+ * OCI runtime-spec `process.capabilities`: five lists of names such as `CAP_KILL`; a list that is left out is empty. A
+ * name that is unknown is refused. See capabilities(7).
+ */
 export interface OciCapabilities {
+  /** What the process and its children may ever get. */
   bounding?: string[]
+  /** What it can do now. */
   effective?: string[]
+  /** What may be kept over execve(2) by files that have it too; best left empty. */
   inheritable?: string[]
+  /** What it may make effective. */
   permitted?: string[]
+  /** What another user than root keeps over execve(2): must be in `permitted` and `inheritable`. */
   ambient?: string[]
 }
 
-/** OCI runtime-spec `process.rlimits[]`. */
+/** OCI runtime-spec `process.rlimits[]`; see setrlimit(2). */
 export interface OciRlimit {
+  /** Such as `RLIMIT_NOFILE`, each at most once. */
   type: string
+  /** What holds; at most `hard`. */
   soft: number
+  /** How far the process may raise it. */
   hard: number
 }
 
 /**
- * OCI runtime-spec `process`, every field optional but `args`. What is left out (but `terminal` and
- * `consoleSize`) comes from the container's own process.
+ * OCI runtime-spec `process` (config.md, "Process"), every field optional but `args`. What is left out (but `terminal`
+ * and `consoleSize`) comes from the container's own process, as with `runc exec -p`. So does what is null, and an empty
+ * `rlimits`, `apparmorProfile` or `selinuxLabel`: none of them means "less confined".
  */
 export interface ProcessSpec {
   /** The program and its arguments; a name without `/` is looked up in `PATH` of `env`, in the container. */
   args: string[]
-  /** A pseudo-terminal as standard streams; false. */
+  /** A pseudo-terminal as standard streams; false. Its output comes on `stdout`, that of stderr too. */
   terminal?: boolean
-  /** Characters. */
-  consoleSize?: { height: number; width: number }
+  /** The terminal's first size; 0 by 0 when left out. */
+  consoleSize?: {
+    /** Rows, 0 to 65535. */
+    height: number
+    /** Columns, 0 to 65535. */
+    width: number
+  }
+  /** As whom it runs. Taken as a whole: a user without `additionalGids` has none. */
   user?: OciUser
   /** `NAME=value`; the last of two with one name counts. */
   env?: string[]
-  /** Absolute, in the container. */
+  /** Absolute, in the container; it must exist, and lie within the container's root. */
   cwd?: string
+  /** What of root's rights it has; `{}` is none. Taken as a whole. */
   capabilities?: OciCapabilities
+  /** Limits of the process; one that is not named stays as it is. */
   rlimits?: OciRlimit[]
+  /** prctl(2) PR_SET_NO_NEW_PRIVS: no file gives it more rights, setuid or otherwise. */
   noNewPrivileges?: boolean
+  /** Name of a loaded profile. ERR_UNSUPPORTED where the kernel has no AppArmor. */
   apparmorProfile?: string
+  /** Label of the process. ERR_UNSUPPORTED where the kernel has no SELinux. */
   selinuxLabel?: string
-  /** -1000 to 1000. */
+  /** -1000 to 1000, proc(5) oom_score_adj: the higher, the sooner the OOM killer takes it. */
   oomScoreAdj?: number
-  ioPriority?: { class: string; priority?: number }
-  scheduler?: { policy: string; nice?: number; priority?: number; flags?: string[]; [key: string]: unknown }
-  execCPUAffinity?: { initial?: string; final?: string }
+  /** ioprio_set(2). */
+  ioPriority?: {
+    /** `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`. */
+    class: string
+    /** 0, the first, to 7; 0. */
+    priority?: number
+  }
+  /** sched_setattr(2); also `runtime`, `deadline` and `period` in nanoseconds, of `SCHED_DEADLINE`. */
+  scheduler?: {
+    /** `SCHED_OTHER`, `SCHED_BATCH`, `SCHED_IDLE`, `SCHED_FIFO`, `SCHED_RR` or `SCHED_DEADLINE`. */
+    policy: string
+    /** -20 to 19. */
+    nice?: number
+    /** Of the realtime policies, 1 to 99. */
+    priority?: number
+    /** Such as `SCHED_FLAG_RESET_ON_FORK`. */
+    flags?: string[]
+    [key: string]: unknown
+  }
+  /** Processors it is bound to, as lists such as `0-2,5`. Left out here and there: all that the cgroup allows. */
+  execCPUAffinity?: {
+    /** Before it joins the container's cgroup. */
+    initial?: string
+    /** From then on. */
+    final?: string
+  }
 }
 
 /** What is read of a bundle's config.json. */

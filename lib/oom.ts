@@ -1,7 +1,9 @@
 // OOM kills in a container.
 import { Watcher } from './watch.js'
 
+/** Processes that the kernel's OOM killer ended in a container. */
 export interface OomEvent {
+  /** Whose they were. */
   containerId: string
   /** When the last of them was noticed. */
   at: Date

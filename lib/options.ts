@@ -10,7 +10,10 @@ export type Signal = NodeJS.Signals | number
 
 /** How a container is created. */
 export interface ContainerOptions {
-  /** Directory that holds every container's state; created when missing. */
+  /**
+   * Directory that holds every container's state; created when missing, mode 0711. Best on a tmpfs, as /run is: each exec
+   * writes some small files there.
+   */
   root: string
   /** `^[A-Za-z0-9_+.-]+$`, at most 240 characters, neither `.` nor `..`. */
   id: string
@@ -22,6 +25,7 @@ export interface ContainerOptions {
   runtimeArgs?: string[]
   /** Path of the shim executable; the one that ships with the package. */
   shim?: string
+  /** Words of the caller's own, kept with the container's state and not looked at; none. */
   labels?: string[]
   /** `--no-pivot` of runc and crun; false. */
   noPivotRoot?: boolean
@@ -34,8 +38,11 @@ export interface ContainerOptions {
   timeout?: number
 }
 
+/** What a handle may have otherwise than the program that created the container. */
 export interface LoadOptions {
+  /** Milliseconds, 1 to 2^31 - 1; as the container was created with. */
   timeout?: number
+  /** Path of the shim executable to start where none serves the container; as it was created with. */
   shim?: string
 }
 
@@ -52,18 +59,32 @@ export interface LoadOptions {
  * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
  * input ends by closeStdin() alone, so that writers may come and go.
  */
-export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore' | 'keep' | { keep: number }
+export type Stdio =
+  | string
+  | number
+  | 'pipe'
+  | 'inherit'
+  | 'ignore'
+  | 'keep'
+  | {
+      /** Bytes that are kept, 1 to 16 MiB. */
+      keep: number
+    }
 
+/** Where a process's standard streams lead. */
 export interface StdioOptions {
-  /** `'ignore'` when left out, as are the others. */
+  /** `'ignore'` when left out. Not `'keep'`, which is of output. */
   stdin?: Stdio
+  /** `'ignore'` when left out. With a terminal: all that is written to it. */
   stdout?: Stdio
+  /** `'ignore'` when left out. With a terminal nothing comes here. */
   stderr?: Stdio
 }
 
 /** What of a container's waiting is to be told. */
 export type PressureOptions =
   | {
+      /** What is waited for. */
       resource: 'memory' | 'cpu' | 'io'
       /** `'some'`: at least one process waited; `'full'`: none did anything else. */
       kind: 'some' | 'full'
@@ -72,8 +93,12 @@ export type PressureOptions =
       /** 500,000 to 10,000,000 microseconds; without CAP_SYS_RESOURCE the kernel takes multiples of 2 s alone. */
       windowUsec: number
     }
-  /** `memory.high` was passed, and the container's processes are slowed down. */
-  | { resource: 'memory'; kind: 'high' }
+  | {
+      /** What is waited for. */
+      resource: 'memory'
+      /** `memory.high` was passed, and the container's processes are slowed down. */
+      kind: 'high'
+    }
 
 /** What a checkpoint is to hold, and what becomes of the container. */
 export interface CheckpointOptions {
@@ -270,11 +295,11 @@ export function checkPressure(options: PressureOptions): PressureOptions {
   return { resource, kind, windowUsec: window, stallUsec: checkRange(stallUsec, 'stallUsec', 1, window) }
 }
 
-/** What `known` has for each of the containers. */
-export function checkContainers<T>(containers: unknown, known: WeakMap<object, T>): T[] {
+/** What `find` gives for each of the containers; undefined for what is none. */
+export function checkContainers<T>(containers: unknown, find: (container: object) => T | undefined): T[] {
   if (!Array.isArray(containers)) throw invalidType(`containers must be an array, not ${show(containers)}`)
   return containers.map((container: unknown, index) => {
-    const found = typeof container === 'object' && container !== null ? known.get(container) : undefined
+    const found = typeof container === 'object' && container !== null ? find(container) : undefined
     if (!found) throw invalidType(`containers[${index}] must be a Container, not ${show(container)}`)
     return found
   })

@@ -2,9 +2,13 @@
 import type { PressureOptions } from './options.js'
 import { Watcher, type WatchParts } from './watch.js'
 
+/** A container waited for longer than its watcher allows. */
 export interface PressureEvent {
+  /** Which container. */
   containerId: string
+  /** What it waited for, as asked. */
   resource: 'memory' | 'cpu' | 'io'
+  /** How many of its processes waited, as asked; `'high'`: it is above memory.high. */
   kind: 'some' | 'full' | 'high'
   /** When the last of them was noticed. */
   at: Date
@@ -12,9 +16,11 @@ export interface PressureEvent {
   count: number
 }
 
-/** Tells that a container is under pressure; see Container.pressure(). */
+/** Tells that a container is under pressure; see {@link Container.pressure}. */
 export class PressureWatcher extends Watcher<PressureEvent> {
+  /** As asked of Container.pressure(). */
   readonly resource: PressureEvent['resource']
+  /** As asked of Container.pressure(). */
   readonly kind: PressureEvent['kind']
 
   /** @internal */

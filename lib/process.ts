@@ -13,7 +13,9 @@ import type { ProcessStreams, StdioNames } from './stdio.js'
 export interface ExitStatus {
   /** 0..255; 128 + n for signal n; 255 when truly unknown. */
   exitCode: number
+  /** The signal that ended it; null where it exited by itself, or that is not known. */
   signal: NodeJS.Signals | null
+  /** When it ended; where `known` is false, when that was noticed. */
   exitedAt: Date
   /**
    * The OOM killer ended this very process. The kernel's log names whom it killed, in v1, v2 and nested cgroups alike, and
@@ -67,14 +69,17 @@ interface Waiter {
 
 /** A process in a container. Its handle needs no closing; what it keeps open is given back at its exit. */
 export class Process {
+  /** `'init'`, or as exec() was given it. */
   readonly id: string
-  /** On the host. */
+  /** On the host. Once it has exited the number may be another process's. */
   readonly pid: number
   /** Paths as given; `/dev/null` for `'ignore'`; `keep`; `pipe`, `inherit` or `fd:N` for what belonged to a program. */
   readonly stdio: StdioNames
+  /** Of `'pipe'` in the program that started it; else null. */
   readonly stdin: Writable | null
-  /** Of `'pipe'` in the program that started it; of `'keep'` in every program. */
+  /** Of `'pipe'` in the program that started it; of `'keep'` in every program; else null. */
   readonly stdout: Readable | null
+  /** As stdout. All output of a terminal comes on stdout. */
   readonly stderr: Readable | null
   readonly #host: ProcessHost
   readonly #starttime: number
@@ -117,6 +122,7 @@ export class Process {
     ])
   }
 
+  /** The handle that it belongs to. */
   get container(): Container {
     return this.#host.container
   }
@@ -127,6 +133,7 @@ export class Process {
     return this.#spec
   }
 
+  /** What this handle knows: `'stopped'` once the exit was told. A paused container's processes are `'running'`. */
   get state(): 'running' | 'stopped' {
     return this.#exit ? 'stopped' : 'running'
   }

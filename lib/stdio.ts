@@ -16,9 +16,13 @@ function nameOf(stdio: Stdio): string {
   return typeof stdio === 'number' ? `fd:${stdio}` : stdio
 }
 
+/** What the standard streams of a process were when it was started. */
 export interface StdioNames {
+  /** Of standard input. */
   stdin: string
+  /** Of standard output. */
   stdout: string
+  /** Of standard error. */
   stderr: string
 }
 

@@ -94,6 +94,7 @@ export async function openWatch(
  * and said on the diagnostics channel `libcontainer:leaked`.
  */
 export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDisposable {
+  /** Whose events these are. */
   readonly containerId: string
   readonly #core: Core
 
@@ -169,6 +170,7 @@ export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDispo
     return Promise.resolve()
   }
 
+  /** As close(). */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

@@ -1,5 +1,6 @@
 // Every bad argument: a TypeError or RangeError with Node's code, that names what is wrong.
 import { describe, expect, it } from 'vitest'
+import { Container, events } from '../../lib/index.js'
 import {
   checkContainerOptions,
   checkDescriptorLimit,
@@ -16,6 +17,19 @@ import {
 } from '../../lib/options.js'
 
 const good: ContainerOptions = { root: '/r', id: 'web', bundle: '/b' }
+
+describe('many containers', () => {
+  it.each<[string, unknown, string]>([
+    ['none', undefined, 'containers'],
+    ['no list', {}, 'containers'],
+    ['one that is no container', [{ id: 'web' }], 'containers[0]'],
+    ['null among them', [null], 'containers[0]'],
+  ])('%s', async (_name, containers, named) => {
+    const error = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining(named) }
+    await expect(Container.stats(containers as Container[])).rejects.toMatchObject(error)
+    expect(() => events(containers as Container[])).toThrow(expect.objectContaining(error))
+  })
+})
 
 describe('container options', () => {
   it('have defaults, and paths made absolute', () => {
