@@ -7,6 +7,8 @@ BUILD_PACKAGES := g++ make python3 rapidjson-dev libseccomp-dev musl-dev
 RUN_PACKAGES := runc busybox-static
 TEST_PACKAGES := cmake crun strace doctest-dev clang-format clang-tidy golang-github-containers-common
 FUZZ_PACKAGES := clang libclang-rt-14-dev
+# The peers of the bench. Beside them dockerd and containerd are unpacked from their packages and dockerode comes by npm.
+BENCH_PACKAGES := crun golang-go golang-github-opencontainers-runc-dev golang-github-containers-common libdevmapper1.02.1
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ADDON := build/Release/libcontainer.node
@@ -93,10 +95,15 @@ docs: node_modules/.package-lock.json ## the API reference, from the docstrings,
 vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
 	test/vm/run --criu --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
 
-bench: build setup-test
-	node bench/exec/run.mjs
-	node bench/cgroups/run.mjs
-	node bench/events/run.mjs
+bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.json
+	npm ci --prefix bench --omit=optional --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# BENCH_ARGS are those of bench/run.mjs, as --only=exec,cgroups.
+bench: build bench/node_modules/.package-lock.json ## figures beside peers and floors, ten minutes; BENCH_QUICK=1 two minutes
+	$(call install,$(BENCH_PACKAGES))
+	@bench/peers/fetch-docker.sh
+	node bench/run.mjs $(if $(BENCH_QUICK),--size=quick) $(BENCH_ARGS)
 
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)

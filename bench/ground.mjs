@@ -12,7 +12,7 @@ import {
   statSync,
 } from 'node:fs'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { makeBundle } from '../examples/bundle.mjs'
 
 const cgroupRoot = '/sys/fs/cgroup'
@@ -229,6 +229,6 @@ export function describeMachine() {
     crun: firstLine('crun', ['--version']),
     cc: firstLine('cc', ['--version']),
     commit: firstLine('git', ['-C', repository, 'describe', '--always', '--dirty']),
-    command: [process.argv0, ...process.argv.slice(1)].join(' '),
+    command: ['node', relative(repository, process.argv[1]), ...process.argv.slice(2)].join(' '),
   }
 }

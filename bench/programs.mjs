@@ -29,6 +29,10 @@ export class TimedProgram {
     })
   }
 
+  get pid() {
+    return this.#child.pid
+  }
+
   ask(line) {
     return new Promise((resolve, reject) => {
       if (this.#error) return reject(this.#error)

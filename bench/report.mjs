@@ -1,6 +1,7 @@
 // What a bench prints and writes down: tables, figures beside what they have to reach, one JSON file.
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { loadavg } from 'node:os'
+import { join } from 'node:path'
+import { conditions } from './conditions.mjs'
 import { median, summarize } from './statistics.mjs'
 
 export const microseconds = (ns) =>
@@ -68,16 +69,17 @@ export class Report {
     this.results[section] = { unit: 'ns', kinds, ...more }
   }
 
-  /** Says what was missed and writes bench/results/NAME.json; the answer is what was missed. */
+  /** Says what was missed and writes NAME.json to bench/results or $BENCH_RESULTS; the answer is what was missed. */
   finish(name, machine, settings) {
     const { figures, results } = this
     const missed = figures.filter(({ met }) => !met)
     heading(`${figures.length - missed.length} of ${figures.length} figures reached`)
     for (const { what } of missed) say(`missed: ${what}`)
-    machine.loadAverageAfter = loadavg()
-    mkdirSync(new URL('results/', import.meta.url), { recursive: true })
-    const path = new URL(`results/${name}.json`, import.meta.url).pathname
-    writeFileSync(path, `${JSON.stringify({ machine, settings, figures, results }, null, 2)}\n`)
+    const directory = process.env.BENCH_RESULTS ?? new URL('results', import.meta.url).pathname
+    mkdirSync(directory, { recursive: true })
+    const path = join(directory, `${name}.json`)
+    const content = { machine, settings, conditions: conditions.summary(), figures, results }
+    writeFileSync(path, `${JSON.stringify(content, null, 2)}\n`)
     say(`written to ${path}`)
     return missed
   }

@@ -1,59 +1,34 @@
 // pids, stats, updates, pause and resume against C floors, Go's libcontainer, runc and crun: takes turns with all of
 // them in one run, sweeps Container.stats over many containers, prints medians and ratios beside the figures to reach,
 // and writes bench/results/cgroups.json. See bench/README.md.
-import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { parseArgs } from 'node:util'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
-import {
-  cgroupProcsOf,
-  compile,
-  describeMachine,
-  isInstalled,
-  makeBundles,
-  makeDirectory,
-  makeRunDirectory,
-  mountHugetlb,
-  timeSpawn,
-  Undo,
-} from '../ground.mjs'
-import { Host, TimedProgram } from '../programs.mjs'
-import { heading, microseconds, ratio, Report, say, table } from '../report.mjs'
-import { compare, interleave, makeRandom, median, repeat, summarize } from '../statistics.mjs'
+import { cgroupProcsOf, timeSpawn } from '../ground.mjs'
+import { openFilesLimit, Part } from '../part.mjs'
+import { TimedProgram } from '../programs.mjs'
+import { heading, microseconds, ratio, say, table } from '../report.mjs'
+import { interleave } from '../rounds.mjs'
+import { compare, median, repeat, summarize, time } from '../statistics.mjs'
 import { makeCrowd } from './crowd.mjs'
-import { buildPeer } from './peer.mjs'
 
-const usage = `usage: node bench/cgroups/run.mjs [options]
-  --only=SECTIONS   comma-separated, of: calls, sweep, memory; all
-  --rounds=N        rounds of the calls section; 40
-  --batch=N         samples of each kind in a round, a tenth of it for what is a process; 20
-  --crowd=N         containers of the sweep; 1000
-  --seed=N          of the order within the rounds; 1
-  --check           exit with 1 when a figure is not reached
-`
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string', default: 'calls,sweep,memory' },
-    rounds: { type: 'string', default: '40' },
-    batch: { type: 'string', default: '20' },
-    crowd: { type: 'string', default: '1000' },
-    seed: { type: 'string', default: '1' },
-    check: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
+const part = new Part(
+  'cgroups',
+  { calls: benchCalls, sweep: benchSweep },
+  {
+    rounds: ['40', 'rounds of the calls section, half of it for the sweep'],
+    batch: ['20', 'samples of each kind in a round, a tenth of it for what is a process'],
+    crowd: ['1000', 'containers of the sweep'],
+    seconds: ['3', 'for which the event loop is watched during the sweep'],
   },
-})
-const sections = new Set(values.only.split(','))
-const rounds = Number(values.rounds)
-const batch = Number(values.batch)
-const crowdSize = Number(values.crowd)
-const random = makeRandom(Number(values.seed))
-
-const undo = new Undo()
-undo.onSignals()
-const report = new Report()
-const { atMost, atLeast, figure, keep, results } = report
-let ground
+)
+const { random, undo } = part
+const { atMost, atLeast, figure, keep, results } = part.report
+const rounds = part.number('rounds')
+const batch = part.number('batch')
+let shared
 
 const now = () => process.hrtime.bigint()
 
@@ -68,7 +43,7 @@ function timeSync(count, call) {
   return samples
 }
 
-async function time(count, call) {
+async function timeEach(count, call) {
   const samples = []
   for (let i = 0; i < count; ++i) {
     const before = now()
@@ -76,25 +51,6 @@ async function time(count, call) {
     samples.push(Number(now() - before))
   }
   return samples
-}
-
-function runtimeRoot(runtime) {
-  return join(ground.run, runtime)
-}
-
-async function makeContainer(name, runtime) {
-  const id = `bench-${process.pid}-${name}`
-  const container = await Container.create({
-    root: join(ground.run, 'state'),
-    id,
-    bundle: ground.bundles.idle,
-    runtime,
-    runtimeArgs: [`--root=${runtimeRoot(runtime)}`],
-    ephemeral: true, // gone with this program, even if that is killed
-  })
-  undo.add(`delete container ${id}`, () => container[Symbol.asyncDispose]())
-  await container.start()
-  return container
 }
 
 /** The files that this program holds open below a container's cgroups. */
@@ -112,7 +68,7 @@ function filesKept(id) {
 }
 
 function writeList(name, paths) {
-  const list = join(ground.directory, name)
+  const list = join(part.directory, name)
   writeFileSync(list, `${paths.join('\n')}\n`)
   return list
 }
@@ -121,8 +77,7 @@ function writeList(name, paths) {
  * What a floor reads is what this library reads: after the first statsSync it keeps every file that it has read, and
  * nothing else is open in a cgroup that nobody has asked for anything before.
  */
-async function findFiles() {
-  const { container } = ground
+function findFiles(container) {
   container.statsSync()
   const stats = filesKept(container.id)
   const procs = cgroupProcsOf(container.processes.get('init').pid)
@@ -131,18 +86,27 @@ async function findFiles() {
     const found = procs.find((path) => path.split('/').includes(controller))
     return found && join(found, '..', name)
   }
-  ground.files = {
+  return {
     stats,
     pids,
     freezer: inPlaceOf('freezer', 'freezer.state'),
     pidsMax: inPlaceOf('pids', 'pids.max') ?? join(procs[0], '..', 'pids.max'),
   }
-  ground.lists = { stats: writeList('stats.list', stats), pids: writeList('pids.list', [pids]) }
+}
+
+/** What both sections stand on: a container of runc, its files, and the floor program. */
+async function prepare() {
+  if (shared) return shared
+  const container = await part.makeContainer('runc')
+  const files = findFiles(container)
+  const floor = new TimedProgram(part.compile(new URL('floor.c', import.meta.url)))
+  undo.add('stop the floor program', () => floor.stop())
+  const lists = { stats: writeList('stats.list', files.stats), pids: writeList('pids.list', [files.pids]) }
+  return (shared = { container, files, floor, lists })
 }
 
 /** `call, who` -> function that gives samples. */
-function kindsOfCalls() {
-  const { container, crunContainer, floor, go, files, lists } = ground
+function kindsOfCalls({ container, crunContainer, floor, go, docker, files, lists }) {
   const kinds = {}
   const few = Math.max(1, Math.round(batch / 10))
   const add = (call, who, take) => (kinds[`${call}, ${who}`] = take)
@@ -150,7 +114,7 @@ function kindsOfCalls() {
   const limit = () => ({ pids: { limit: 1000 + (++serial % 2) } })
   const spawned = (call, runtime, target, ...commands) => {
     if (!target) return
-    const root = `--root=${runtimeRoot(runtime)}`
+    const root = `--root=${part.recordsOf(runtime)}`
     add(call, commands.map((command) => `${runtime} ${command(target.id)[0]}`).join(' + '), () =>
       repeat(few, async () => {
         let took = 0
@@ -160,40 +124,55 @@ function kindsOfCalls() {
     )
   }
 
+  const byDocker = (call, take) => {
+    if (docker) add(call, 'dockerode', () => repeat(few, () => time(() => take(docker))))
+  }
+
   add('pids', 'floor, opened', () => floor.ask(`open ${lists.pids} ${batch}`))
   // None that keeps cgroup.procs: v1 gives such a descriptor the list of its first read for a whole second.
   add('pids', 'pidsSync', () => timeSync(batch, () => container.pidsSync()))
-  add('pids', 'pids', () => time(batch, () => container.pids()))
+  add('pids', 'pids', () => timeEach(batch, () => container.pids()))
   if (go) add('pids', 'Go', () => go.ask(`pids ${batch}`))
   spawned('pids', 'runc', container, (id) => ['ps', '--format=json', id])
   spawned('pids', 'crun', crunContainer, (id) => ['ps', '--format=json', id])
+  byDocker('pids', (target) => target.top())
 
   add('stats', 'floor, opened', () => floor.ask(`open ${lists.stats} ${batch}`))
   add('stats', 'floor, kept', () => floor.ask(`keep ${lists.stats} ${batch}`))
   add('stats', 'statsSync', () => timeSync(batch, () => container.statsSync()))
-  add('stats', 'stats', () => time(batch, () => container.stats()))
-  add('stats', 'Container.stats', () => time(batch, () => Container.stats([container])))
+  add('stats', 'stats', () => timeEach(batch, () => container.stats()))
+  add('stats', 'Container.stats', () => timeEach(batch, () => Container.stats([container])))
   if (go) add('stats', 'Go', () => go.ask(`stats ${batch}`))
   spawned('stats', 'runc', container, (id) => ['events', '--stats', id])
+  // What is asked twice within a second waits for dockerd's own next look, so it is asked as seldom as it takes.
+  let asked = 0
+  if (docker)
+    add('stats', 'dockerode', async () => {
+      if (asked++ % 4 > 0) return []
+      await sleep(1500)
+      return [await time(() => docker.stats({ stream: false, 'one-shot': true }))]
+    })
 
-  add('status', 'status', () => time(batch, () => container.status()))
+  add('status', 'status', () => timeEach(batch, () => container.status()))
   if (go) add('status', 'Go', () => go.ask(`status ${batch}`))
   spawned('status', 'runc', container, (id) => ['state', id])
   spawned('status', 'crun', crunContainer, (id) => ['state', id])
+  byDocker('status', (target) => target.inspect())
 
-  const record = join(ground.run, 'floor-record.json')
+  const record = join(part.runDirectory, 'floor-record.json')
   writeFileSync(record, JSON.stringify({ filler: 'x'.repeat(5700) }))
   add('update', 'floor', () => floor.ask(`update ${files.pidsMax} ${batch} ${record}`))
-  add('update', 'updateResources', () => time(batch, () => container.updateResources(limit())))
+  add('update', 'updateResources', () => timeEach(batch, () => container.updateResources(limit())))
   if (go) add('update', 'Go', () => go.ask(`update ${batch}`))
   const limitFlag = () => `--pids-limit=${1000 + (++serial % 2)}`
   spawned('update', 'runc', container, (id) => ['update', limitFlag(), id])
   spawned('update', 'crun', crunContainer, (id) => ['update', limitFlag(), id])
+  byDocker('update', (target) => target.update({ PidsLimit: 1000 + (++serial % 2) }))
 
   if (files.freezer) add('pause', 'floor', () => floor.ask(`freeze ${files.freezer} ${batch}`))
   else say('no v1 freezer: the floor of pause + resume is left out')
   add('pause', 'pause + resume', () =>
-    time(batch, async () => {
+    timeEach(batch, async () => {
       await container.pause()
       await container.resume()
     }),
@@ -202,13 +181,36 @@ function kindsOfCalls() {
   const pauseAndResume = [(id) => ['pause', id], (id) => ['resume', id]]
   spawned('pause', 'runc', container, ...pauseAndResume)
   spawned('pause', 'crun', crunContainer, ...pauseAndResume)
+  // dockerd knows of either only a little after it has said so, and refuses until then; the wait is in neither time.
+  const docked = async (paused) => {
+    while ((await docker.inspect()).State.Paused !== paused) await sleep(1)
+  }
+  if (docker)
+    add('pause', 'dockerode', () =>
+      repeat(few, async () => {
+        const pause = await time(() => docker.pause())
+        await docked(true)
+        const resume = await time(() => docker.unpause())
+        await docked(false)
+        return pause + resume
+      }),
+    )
   return kinds
 }
 
 async function benchCalls() {
-  heading(`one container; ${ground.files.stats.length} files for its stats`)
-  const taken = await interleave(kindsOfCalls(), { rounds, random, warmUp: 2 })
-  keep('calls', taken, { files: ground.files })
+  const { container, files, floor, lists } = await prepare()
+  const crunContainer = part.withCrun() ? await part.makeContainer('crun', { runtime: 'crun' }) : null
+  const go = part.startGo()
+  await go?.ask(`load ${container.id}`)
+  const dockerd = await part.startDocker()
+  const docker = await dockerd?.start(['/bin/busybox', 'sleep', '1000000'])
+  heading(`one container; ${files.stats.length} files for its stats`)
+  const kinds = kindsOfCalls({ container, crunContainer, floor, go, docker, files, lists })
+  const taken = await interleave(kinds, { rounds, random, warmUp: 2 })
+  await go?.stop()
+  await dockerd?.stop()
+  keep('calls', taken, { statsFiles: files.stats.map((path) => basename(path)) })
   const own = {
     pids: 'pidsSync',
     stats: 'statsSync',
@@ -264,14 +266,17 @@ async function loopDelay(work) {
   return { p50: monitor.percentile(50) / 1e6, p99: monitor.percentile(99) / 1e6, max: monitor.max / 1e6 }
 }
 
-/** The soft limit on open files of this program. */
-function openFilesLimit() {
-  const [, soft] = /^Max open files +(\w+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))
-  return soft === 'unlimited' ? Infinity : Number(soft)
-}
-
 async function benchSweep() {
-  const { container, crowd, floor, files, lists } = ground
+  const { container, files, floor, lists } = await prepare()
+  const crowd = await makeCrowd({
+    count: part.number('crowd'),
+    name: part.id('crowd'),
+    model: container,
+    root: container.root,
+    runtimeRoot: part.recordsOf('runc'),
+    sleepers: part.compile(new URL('sleepers.c', import.meta.url)),
+    undo,
+  })
   heading(`Container.stats over ${crowd.ids.length} containers`)
   const handles = []
   for (const id of crowd.ids) handles.push(await Container.load(container.root, id))
@@ -282,7 +287,7 @@ async function benchSweep() {
     const some = handles.slice(0, size)
     const passes = Math.max(1, Math.round(200 / size))
     kinds[`${size}, Container.stats`] = async () => {
-      const samples = await time(passes, async () => {
+      const samples = await timeEach(passes, async () => {
         for (const answer of await Container.stats(some)) if (answer instanceof Error) throw answer
       })
       return samples.map((took) => took / size)
@@ -295,14 +300,15 @@ async function benchSweep() {
       (await floor.ask(`open ${list} ${passes}`)).map((took) => took / size)
   }
   const taken = await interleave(kinds, { rounds: Math.ceil(rounds / 2), random, warmUp: 2 })
-  const idle = await loopDelay(() => new Promise((resolve) => setTimeout(resolve, 1500)))
-  const until = Date.now() + 3000
+  const watchedMs = part.number('seconds') * 1000
+  const idle = await loopDelay(() => sleep(watchedMs / 2))
+  const until = Date.now() + watchedMs
   const busy = await loopDelay(async () => {
     while (Date.now() < until) await Container.stats(handles)
   })
   const descriptors = readdirSync('/proc/self/fd').filter((fd) => {
     try {
-      return readlinkSync(`/proc/self/fd/${fd}`).includes(`bench-${process.pid}-crowd`)
+      return readlinkSync(`/proc/self/fd/${fd}`).includes(part.id('crowd'))
     } catch {
       return false
     }
@@ -343,96 +349,4 @@ async function benchSweep() {
   figure('descriptors kept', descriptors, `at most ${most}`, descriptors <= most, String)
 }
 
-async function benchMemory() {
-  const { container, crowd } = ground
-  const half = Math.floor(crowd.ids.length / 2)
-  heading(`memory of ${crowd.ids.length - half} loaded containers`)
-  const flags = ['--expose-gc', '--max-semi-space-size=1']
-  const host = new Host(new URL('host.mjs', import.meta.url), flags, { root: container.root, ids: crowd.ids })
-  undo.add('stop a host program', () => host.stop())
-  // The first half grows what is there once: code, pools, the heap's own slack.
-  await host.ask('load', { from: 0, to: half })
-  const before = await host.ask('look')
-  await host.ask('load', { from: half, to: crowd.ids.length })
-  const after = await host.ask('look')
-  await host.stop()
-  const count = crowd.ids.length - half
-  const each = (from, to) => (to - from) / count
-  const rows = {
-    'anonymous memory, KiB each': each(before.pssAnonKib, after.pssAnonKib),
-    'of it JavaScript heap, KiB each': each(before.heapUsed, after.heapUsed) / 1024,
-    'descriptors each': each(before.descriptors, after.descriptors),
-  }
-  table(
-    ['', ''],
-    Object.entries(rows).map(([name, value]) => [name, value.toFixed(2)]),
-  )
-  say()
-  results.memory = { count, before, after, each: rows }
-  atMost('memory of a loaded container in KiB', rows['anonymous memory, KiB each'], 12)
-}
-
-async function prepare() {
-  ground = { directory: makeDirectory(undo) }
-  ground.run = makeRunDirectory(ground.directory, undo)
-  ground.bundles = makeBundles(ground.directory)
-  const binary = (name) => compile(new URL(`${name}.c`, import.meta.url), join(ground.directory, name))
-  const withCrun = sections.has('calls') && isInstalled('crun')
-  if (withCrun) mountHugetlb(undo)
-  else if (sections.has('calls')) say('crun is not installed: its figures are left out')
-  ground.container = await makeContainer('runc', 'runc')
-  if (withCrun) ground.crunContainer = await makeContainer('crun', 'crun')
-  await findFiles()
-  ground.floor = new TimedProgram(binary('floor'))
-  undo.add('stop the floor program', () => ground.floor.stop())
-  if (sections.has('calls')) {
-    const peer = buildPeer(ground.directory, new URL('../../build/go-cache', import.meta.url).pathname)
-    if (peer.missing) {
-      say(`Go's libcontainer cannot be built, its figures are left out: ${peer.missing}`)
-    } else {
-      say(peer.go)
-      ground.go = new TimedProgram(peer.binary, [runtimeRoot('runc'), ground.container.id])
-      undo.add('stop the Go program', () => ground.go.stop())
-    }
-    results.go = peer.go ?? peer.missing
-  }
-  if (sections.has('sweep') || sections.has('memory')) {
-    ground.crowd = await makeCrowd({
-      count: crowdSize,
-      name: `bench-${process.pid}-crowd`,
-      model: ground.container,
-      root: ground.container.root,
-      runtimeRoot: runtimeRoot('runc'),
-      sleepers: binary('sleepers'),
-      undo,
-    })
-  }
-}
-
-async function main() {
-  if (values.help) return say(usage)
-  const runners = { calls: benchCalls, sweep: benchSweep, memory: benchMemory }
-  for (const name of sections) {
-    if (!(name in runners)) throw new Error(`no section '${name}'\n${usage}`)
-  }
-  const machine = describeMachine()
-  say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, cgroup ${machine.cgroups}`)
-  say(`Node ${machine.node}, ${machine.runc}, ${machine.crun}; load ${machine.loadAverage[0].toFixed(2)}`)
-  await prepare()
-  for (const [name, run] of Object.entries(runners)) if (sections.has(name)) await run()
-  const settings = { rounds, batch, crowd: crowdSize, seed: Number(values.seed), sections: [...sections] }
-  const missed = report.finish('cgroups', machine, settings)
-  if (values.check && missed.length > 0) process.exitCode = 1
-}
-
-try {
-  await main()
-} catch (error) {
-  // After Ctrl-C everything that was under way fails; the handler says so and ends the program.
-  if (!undo.interrupted) {
-    process.exitCode = 1
-    process.stderr.write(`bench: ${error.stack}\n`)
-  }
-} finally {
-  await undo.run()
-}
+await part.run()

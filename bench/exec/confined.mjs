@@ -1,24 +1,20 @@
 // What confinement costs: exec in a container with the field's default seccomp profile, 14 capabilities dropped, 5
-// limits and 3 groups, against exec in a plain one; runc exec and crun exec of the same beside it. As root after a build.
+// limits and 3 groups, against exec in a plain one; runc exec and crun exec of the same beside it. Writes
+// bench/results/confined.json. See bench/README.md.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { Container } from '../../dist/index.mjs'
 import { makeBundle } from '../../examples/bundle.mjs'
-import {
-  describeMachine,
-  isInstalled,
-  makeDirectory,
-  makeRunDirectory,
-  mountHugetlb,
-  timeSpawn,
-  Undo,
-} from '../ground.mjs'
-import { compare, interleave, makeRandom, summarize } from '../statistics.mjs'
+import { timeSpawn } from '../ground.mjs'
+import { Part } from '../part.mjs'
+import { heading, say, showKinds } from '../report.mjs'
+import { interleave } from '../rounds.mjs'
+import { compare, repeat, time } from '../statistics.mjs'
 
-const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '60' }, batch: { type: 'string', default: '8' } },
-})
+const part = new Part(
+  'confined',
+  { confined: benchConfined },
+  { rounds: ['60', 'rounds'], batch: ['8', 'samples of this library in a round, and one of each runtime'] },
+)
 const fieldProfile = '/usr/share/containers/seccomp.json' // Debian: golang-github-containers-common
 const limit = 1.35
 const program = ['/bin/busybox', 'true']
@@ -115,78 +111,46 @@ function makeBundles(directory) {
   return { plain, confined }
 }
 
-const undo = new Undo()
-undo.onSignals()
-
-async function main() {
-  const directory = makeDirectory(undo)
-  const run = makeRunDirectory(directory, undo)
-  mountHugetlb(undo)
-  const bundles = makeBundles(directory)
+async function benchConfined() {
+  heading('exec in a confined container, and in a plain one')
+  const bundles = makeBundles(part.directory)
   let serial = 0
-  const make = async (name, bundle, runtime) => {
-    const container = await Container.create({
-      root: join(run, 'state'),
-      id: `bench-${process.pid}-${name}`,
-      bundle,
-      runtime,
-      runtimeArgs: [`--root=${join(run, runtime)}`],
-      ephemeral: true,
-    })
-    undo.add(`delete container ${container.id}`, () => container[Symbol.asyncDispose]())
-    await container.start()
-    return container
-  }
-  const exec = (container) => async () => {
-    const samples = []
+  const byLibrary = (container) => async () => {
     const jobs = []
-    for (let i = 0; i < Number(values.batch); ++i) {
-      const before = process.hrtime.bigint()
-      const job = await container.exec(`job-${++serial}`, { args: program })
-      const { exitCode } = await job.wait()
-      samples.push(Number(process.hrtime.bigint() - before))
-      if (exitCode !== 0) throw new Error(`exec ended with ${exitCode}`)
-      jobs.push(job)
-    }
+    const samples = await repeat(part.number('batch'), () =>
+      time(async () => {
+        const job = await container.exec(`job-${++serial}`, { args: program })
+        jobs.push(job)
+        const { exitCode } = await job.wait()
+        if (exitCode !== 0) throw new Error(`exec ended with ${exitCode}`)
+      }),
+    )
     for (const job of jobs) await container.removeProcess(job.id)
     return samples
   }
+  const runtimes = part.withCrun() ? ['runc', 'crun'] : ['runc']
   const kinds = {}
-  for (const runtime of ['runc', 'crun'].filter(isInstalled)) {
+  for (const runtime of runtimes) {
     for (const [name, bundle] of Object.entries(bundles)) {
-      const container = await make(`${runtime}-${name}`, bundle, runtime)
-      kinds[`libcontainer, ${name}, ${runtime}`] = exec(container)
-      kinds[`${runtime} exec, ${name}`] = async () => [
-        await timeSpawn(runtime, [`--root=${join(run, runtime)}`, 'exec', container.id, ...program]),
-      ]
+      const container = await part.makeContainer(`${runtime}-${name}`, { bundle, runtime })
+      const args = [`--root=${part.recordsOf(runtime)}`, 'exec', container.id, ...program]
+      kinds[`libcontainer, ${name}, ${runtime}`] = byLibrary(container)
+      kinds[`${runtime} exec, ${name}`] = async () => [await timeSpawn(runtime, args)]
     }
   }
-  const taken = await interleave(kinds, { rounds: Number(values.rounds), random: makeRandom(1), warmUp: 2 })
-  const machine = describeMachine()
-  console.log(
-    `${machine.date} ${machine.commit} load ${machine.loadAverage.map((one) => one.toFixed(2)).join(' ')}`,
-  )
-  for (const [name, samples] of Object.entries(taken)) {
-    const { samples: count, median, p99 } = summarize(samples.flat())
-    console.log(
-      `${name.padEnd(30)} ${count} samples, median ${(median / 1000).toFixed(0)} us, p99 ${(p99 / 1000).toFixed(0)} us`,
-    )
+  const settings = { rounds: part.number('rounds'), random: part.random, warmUp: 2 }
+  const taken = await interleave(kinds, settings)
+  showKinds(taken)
+  const ratios = {}
+  for (const runtime of runtimes) {
+    const confinedToPlain = (confined, plain) => compare(taken[confined], taken[plain])
+    const ours = confinedToPlain(`libcontainer, confined, ${runtime}`, `libcontainer, plain, ${runtime}`)
+    const theirs = confinedToPlain(`${runtime} exec, confined`, `${runtime} exec, plain`)
+    ratios[runtime] = { libcontainer: ours, runtime: theirs }
+    part.report.atMost(`confined / plain exec in a container of ${runtime}`, ours.ofMedians, limit)
+    say(`${runtime} exec: ${theirs.ofMedians.toFixed(2)}`)
   }
-  for (const runtime of ['runc', 'crun'].filter(isInstalled)) {
-    const ours = compare(
-      taken[`libcontainer, confined, ${runtime}`],
-      taken[`libcontainer, plain, ${runtime}`],
-    ).ofMedians
-    const theirs = compare(taken[`${runtime} exec, confined`], taken[`${runtime} exec, plain`]).ofMedians
-    console.log(
-      `${ours <= limit ? 'reached' : 'MISSED '} confined / plain in a container of ${runtime}: ${ours.toFixed(2)}, to reach at most ${limit}; ${runtime} exec ${theirs.toFixed(2)}`,
-    )
-  }
+  part.report.keep('confined', taken, { ratios })
 }
 
-main()
-  .catch((error) => {
-    console.error(error)
-    process.exitCode = 1
-  })
-  .finally(() => undo.run())
+await part.run()

@@ -1,82 +1,47 @@
-// exec, start and delete against the C floor, child_process.spawn, runc and crun: takes turns with all of them in one
-// run, prints medians and ratios beside the figures to reach, and writes bench/results/exec.json. See bench/README.md.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { Container } from '../../dist/index.mjs'
-import {
-  cgroupProcsOf,
-  compile,
-  describeMachine,
-  isInstalled,
-  makeBundles,
-  makeDirectory,
-  makeRunDirectory,
-  memoryOf,
-  mountHugetlb,
-  parentOf,
-  stateOf,
-  timeSpawn,
-  Undo,
-} from '../ground.mjs'
+// exec against the C floor, child_process.spawn, Go's libcontainer, runc, crun and dockerd: takes turns with all of them in
+// one run, prints medians and ratios beside the figures to reach, and writes bench/results/exec.json. See bench/README.md.
+import { cgroupProcsOf, parentOf, timeSpawn } from '../ground.mjs'
+import { Part } from '../part.mjs'
 import { Floor, Host } from '../programs.mjs'
-import { heading, microseconds, ratio, Report, say, showKinds, table } from '../report.mjs'
-import { compare, interleave, makeRandom, median, repeat, summarize } from '../statistics.mjs'
+import { heading, ratio, say, showKinds, table } from '../report.mjs'
+import { interleave } from '../rounds.mjs'
+import { compare, repeat, summarize, time } from '../statistics.mjs'
 
-const usage = `usage: node bench/exec/run.mjs [options]
-  --only=SECTIONS   comma-separated, of: shim, exec, heap, parallel, life, sequence; all
-  --rounds=N        rounds of the exec section; the others take a share of it; 60
-  --batch=N         samples of each kind in a round; 8
-  --seed=N          of the order within the rounds; 1
-  --heap-gib=N      live heap of the heap section; 2
-  --check           exit with 1 when a figure is not reached
-`
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string', default: 'shim,exec,heap,parallel,life,sequence' },
-    rounds: { type: 'string', default: '60' },
-    batch: { type: 'string', default: '8' },
-    seed: { type: 'string', default: '1' },
-    'heap-gib': { type: 'string', default: '2' },
-    check: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
+const part = new Part(
+  'exec',
+  { exec: benchExec, heap: benchHeap, parallel: benchParallel, sequence: benchSequence },
+  {
+    rounds: ['60', 'rounds of the exec section; the others take a share of it'],
+    batch: ['8', 'samples of each kind in a round'],
+    'heap-gib': ['2', 'live heap of the heap section'],
+    sequence: ['1000', 'execs one after the other'],
   },
-})
-const sections = new Set(values.only.split(','))
-const rounds = Number(values.rounds)
-const batch = Number(values.batch)
-const heapGib = Number(values['heap-gib'])
-const random = makeRandom(Number(values.seed))
+)
+const { random, undo } = part
+const { figure, atMost, atLeast, keep, results } = part.report
+const rounds = part.number('rounds')
+const batch = part.number('batch')
+const heapGib = part.number('heap-gib')
 const program = ['/bin/busybox', 'true']
 const inFlight = 16
 
-const undo = new Undo()
-undo.onSignals()
-const report = new Report()
-const { results } = report
-const { figure, atMost, atLeast, keep } = report
-let ground
-
 let serial = 0
+let shared
 
-/** Records of their own, so that nothing of this bench is among the machine's containers. */
-function runtimeRoot(runtime) {
-  return `--root=${join(ground.run, runtime)}`
+/** The container that most sections share. */
+async function sharedContainer() {
+  shared ??= await part.makeContainer('runc')
+  return shared
 }
 
-async function makeContainer(name, options = {}) {
-  const id = `bench-${process.pid}-${name}`
-  const container = await Container.create({
-    root: join(ground.run, 'state'),
-    id,
-    bundle: ground.bundles.idle,
-    runtimeArgs: [runtimeRoot(options.runtime ?? 'runc')],
-    ephemeral: true, // gone with this program, even if that is killed
-    ...options,
-  })
-  undo.add(`delete container ${id}`, () => container[Symbol.asyncDispose]())
-  await container.start()
-  return container
+let floorBinary
+
+function startFloor(container) {
+  floorBinary ??= part.compile(new URL('floor.c', import.meta.url))
+  const { pid } = container.processes.get('init')
+  const floor = new Floor(floorBinary, pid, cgroupProcsOf(pid), program)
+  undo.add('stop a floor program', () => floor.stop())
+  return floor
 }
 
 /** Nanoseconds from the call of exec to the resolved wait, each; the records are removed after the last. */
@@ -95,13 +60,6 @@ async function execBatch(container, count) {
   return samples
 }
 
-function startFloor() {
-  const { pid } = ground.container.processes.get('init')
-  const floor = new Floor(ground.floorBinary, pid, cgroupProcsOf(pid), program)
-  undo.add('stop a floor program', () => floor.stop())
-  return floor
-}
-
 function startHost(flags, settings) {
   const host = new Host(new URL('host.mjs', import.meta.url), flags, settings)
   undo.add('stop a host program', () => host.stop())
@@ -109,23 +67,36 @@ function startHost(flags, settings) {
 }
 
 async function benchExec() {
-  heading(`exec of ${program.join(' ')}, from the call to the resolved wait()`)
-  const floor = startFloor()
-  const { container } = ground
+  heading(`exec of ${program.join(' ')}, from the call to its end`)
+  const container = await sharedContainer()
+  const floor = startFloor(container)
+  const few = Math.ceil(batch / 4)
+  const byRuntime = (runtime, { id }) => {
+    const args = [`--root=${part.recordsOf(runtime)}`, 'exec', id, ...program]
+    return () => repeat(few, () => timeSpawn(runtime, args))
+  }
   const kinds = {
     libcontainer: () => execBatch(container, batch),
     floor: () => floor.run(batch),
     'child_process.spawn': () => repeat(batch, () => timeSpawn(program[0], program.slice(1))),
-    'runc exec': () =>
-      repeat(batch, () => timeSpawn('runc', [runtimeRoot('runc'), 'exec', container.id, ...program])),
+    'runc exec': byRuntime('runc', container),
   }
-  if (ground.crunContainer) {
-    const { id } = ground.crunContainer
-    const args = [runtimeRoot('crun'), 'exec', id, ...program]
-    kinds['crun exec'] = () => repeat(batch, () => timeSpawn('crun', args))
+  if (part.withCrun())
+    kinds['crun exec'] = byRuntime('crun', await part.makeContainer('crun', { runtime: 'crun' }))
+  const go = part.startGo()
+  if (go) {
+    await go.ask(`load ${container.id}`)
+    kinds["Go's libcontainer"] = () => go.ask(`exec ${few} ${program.join(' ')}`)
+  }
+  const docker = await part.startDocker()
+  if (docker) {
+    const target = await docker.start(['/bin/busybox', 'sleep', '1000000'])
+    kinds.dockerode = () => repeat(few, () => time(() => docker.exec(target, program)))
   }
   const taken = await interleave(kinds, { rounds, random, warmUp: 2 })
   await floor.stop()
+  await go?.stop()
+  await docker?.stop()
   showKinds(taken)
   const ratios = Object.fromEntries(
     Object.keys(taken)
@@ -146,7 +117,8 @@ async function benchExec() {
 
 async function benchHeap() {
   heading(`exec with ${heapGib} GiB of live JavaScript heap, and without`)
-  const settings = { root: ground.container.root, id: ground.container.id }
+  const container = await sharedContainer()
+  const settings = { root: container.root, id: container.id }
   const heapBytes = heapGib * 1024 ** 3
   const flags = ['--expose-gc', `--max-old-space-size=${Math.ceil(heapGib * 2048)}`]
   const hosts = {
@@ -178,8 +150,8 @@ async function benchHeap() {
 async function benchParallel() {
   heading(`${inFlight} in flight: how many in a second`)
   const each = batch * 2
-  const floors = Array.from({ length: inFlight }, startFloor)
-  const { container } = ground
+  const container = await sharedContainer()
+  const floors = Array.from({ length: inFlight }, () => startFloor(container))
   const perSecond = (before) => [(inFlight * each) / (Number(process.hrtime.bigint() - before) / 1e9)]
   const kinds = {
     floor: async () => {
@@ -218,112 +190,10 @@ async function benchParallel() {
   atLeast(`throughput with ${inFlight} in flight / ${inFlight} copies of the floor`, share.ofMedians, 0.7)
 }
 
-/** Until the program is no more; nobody's time counts it. */
-async function ended(pid) {
-  while (!['Z', 'X', 'gone'].includes(stateOf(pid))) await new Promise((resolve) => setTimeout(resolve, 1))
-}
-
-async function benchLife() {
-  heading('start + delete of a container whose program ends by itself')
-  const state = join(ground.run, 'state')
-  const records = join(ground.run, 'runc')
-  const runc = (...args) => timeSpawn('runc', [runtimeRoot('runc'), ...args])
-  const bundle = ground.bundles.brief
-  const mark = () => process.hrtime.bigint()
-  const parts = { library: [], runc: [] }
-  const waitIncluded = []
-
-  async function byLibrary() {
-    const id = `bench-${process.pid}-life-${++serial}`
-    const before = mark()
-    const container = await Container.create({ root: state, id, bundle, runtimeArgs: [runtimeRoot('runc')] })
-    try {
-      const init = await container.start()
-      const started = mark()
-      await init.wait()
-      await ended(init.pid)
-      const deleting = mark()
-      await container.delete()
-      const after = mark()
-      parts.library.push({ start: Number(started - before), delete: Number(after - deleting) })
-      waitIncluded.push(Number(after - before))
-      return Number(started - before + (after - deleting))
-    } catch (error) {
-      await container.delete({ force: true }).catch(() => undefined)
-      throw error
-    }
-  }
-
-  async function byRunc() {
-    const id = `bench-${process.pid}-life-${++serial}`
-    try {
-      const create = await runc('create', '--bundle', bundle, id)
-      const pid = JSON.parse(readFileSync(join(records, id, 'state.json'), 'utf8')).init_process_pid
-      const start = await runc('start', id)
-      await ended(pid)
-      const remove = await runc('delete', id)
-      parts.runc.push({ create, start, delete: remove })
-      return create + start + remove
-    } catch (error) {
-      await runc('delete', '--force', id).catch(() => undefined)
-      throw error
-    }
-  }
-
-  const taken = await interleave(
-    {
-      libcontainer: async () => [await byLibrary(), await byLibrary()],
-      'runc create, start, delete': async () => [await byRunc(), await byRunc()],
-    },
-    { rounds: Math.ceil(rounds / 3), random },
-  )
-  showKinds(taken)
-  const medians = (samples) =>
-    Object.fromEntries(
-      Object.keys(samples[0]).map((key) => [key, median(samples.map((sample) => sample[key]))]),
-    )
-  const partMedians = { libcontainer: medians(parts.library), runc: medians(parts.runc) }
-  for (const [name, part] of Object.entries(partMedians)) {
-    const list = Object.entries(part).map(([key, ns]) => `${key} ${microseconds(ns)}`)
-    say(`${name}: ${list.join(', ')} us`)
-  }
-  const life = compare(taken.libcontainer, taken['runc create, start, delete'])
-  keep('life', taken, { parts: partMedians, waitIncluded: summarize(waitIncluded), ratio: life })
-  atMost('start + delete / runc create, start, delete', life.ofMedians, 1.15)
-}
-
-async function benchShim() {
-  heading('memory of a shim with three processes running')
-  // Pages of its program are counted as a share of each shim that maps them, so the first one is measured while it is
-  // the only one: a single container has nobody to share with.
-  const containers = []
-  const measured = {}
-  for (const shims of [1, 2, 3, 4]) {
-    const container = await makeContainer(`shim-${shims}`)
-    containers.push(container)
-    for (const name of ['one', 'two'])
-      await container.exec(name, { args: ['/bin/busybox', 'sleep', '1000000'] })
-    await new Promise((resolve) => setTimeout(resolve, 200))
-    measured[shims] = memoryOf(parentOf(containers[0].processes.get('one').pid))
-  }
-  for (const container of containers) await container.delete({ force: true })
-  table(
-    ['', 'Pss KiB', 'of it anonymous'],
-    Object.entries(measured).map(([shims, { pssKib, pssAnonKib }]) => [
-      shims === '1' ? 'the only shim' : `one of ${shims}`,
-      String(pssKib),
-      String(pssAnonKib),
-    ]),
-  )
-  say()
-  results.shim = { processes: 3, byNumberOfShims: measured }
-  atMost('Pss of the only shim in KiB', measured[1].pssKib, 600, String)
-}
-
 async function benchSequence() {
-  const count = 1000
+  const count = part.number('sequence')
   heading(`${count} execs one after the other: what the program and its shim hold`)
-  const container = await makeContainer('sequence')
+  const container = await part.makeContainer('sequence')
   // V8 lets its young generation grow for thousands of turns of anything: of a fixed size it hides nothing.
   const host = startHost(['--expose-gc', '--max-semi-space-size=1'], {
     root: container.root,
@@ -362,56 +232,4 @@ async function benchSequence() {
   atMost('Pss of the shim in KiB, grown by', grown('shim', 'pssKib'), 16, String)
 }
 
-/** The containers that the sections share: one of runc, in which libcontainer, floor and runc exec, and one of crun. */
-async function makePeers() {
-  if (ground.container) return
-  const withCrun = sections.has('exec') && isInstalled('crun')
-  if (withCrun) mountHugetlb(undo)
-  else if (sections.has('exec')) say('crun is not installed: its figures are left out')
-  ground.container = await makeContainer('runc')
-  if (withCrun) ground.crunContainer = await makeContainer('crun', { runtime: 'crun' })
-}
-
-async function main() {
-  if (values.help) return say(usage)
-  const runners = {
-    shim: benchShim, // first: it wants to be alone
-    exec: benchExec,
-    heap: benchHeap,
-    parallel: benchParallel,
-    life: benchLife,
-    sequence: benchSequence,
-  }
-  for (const name of sections) {
-    if (!(name in runners)) throw new Error(`no section '${name}'\n${usage}`)
-  }
-  const machine = describeMachine()
-  say(`${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, cgroup ${machine.cgroups}`)
-  say(`Node ${machine.node}, ${machine.runc}, ${machine.crun}; load ${machine.loadAverage[0].toFixed(2)}`)
-
-  ground = { directory: makeDirectory(undo) }
-  ground.run = makeRunDirectory(ground.directory, undo)
-  ground.bundles = makeBundles(ground.directory)
-  ground.floorBinary = compile(new URL('floor.c', import.meta.url), join(ground.directory, 'floor'))
-  for (const [name, run] of Object.entries(runners)) {
-    if (!sections.has(name)) continue
-    if (name !== 'shim') await makePeers()
-    await run()
-  }
-
-  const settings = { rounds, batch, seed: Number(values.seed), heapGib, sections: [...sections] }
-  const missed = report.finish('exec', machine, settings)
-  if (values.check && missed.length > 0) process.exitCode = 1
-}
-
-try {
-  await main()
-} catch (error) {
-  // After Ctrl-C everything that was under way fails; the handler says so and ends the program.
-  if (!undo.interrupted) {
-    process.exitCode = 1
-    process.stderr.write(`bench: ${error.stack}\n`)
-  }
-} finally {
-  await undo.run()
-}
+await part.run()
