@@ -41,7 +41,7 @@ export function findBusybox() {
 
 /** The root filesystem: busybox, and a link for each of the programs that it is. */
 function makeRootfs(rootfs) {
-  for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp'])
+  for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp', 'workspace'])
     mkdirSync(join(rootfs, name), { recursive: true })
   chmodSync(join(rootfs, 'tmp'), 0o1777) // runc gives a tmpfs the mode of what it covers
   const busybox = findBusybox()
@@ -57,9 +57,13 @@ function makeRootfs(rootfs) {
 
 /**
  * Makes a bundle in `directory` and returns that path. `process` is laid over the OCI `process` object, `resources`
- * becomes `linux.resources`: both are OCI runtime-spec JSON, as a container engine would write it.
+ * becomes `linux.resources`: both are OCI runtime-spec JSON, as a container engine would write it. `workspace` is a
+ * directory of the host that is /workspace in there, the only place on a disk that can be written to.
  */
-export function makeBundle(directory, { process = {}, resources = {}, hostname = 'example' } = {}) {
+export function makeBundle(
+  directory,
+  { process = {}, resources = {}, hostname = 'example', workspace = null } = {},
+) {
   makeRootfs(join(directory, 'rootfs'))
   const capabilities = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE']
   const config = {
@@ -83,6 +87,16 @@ export function makeBundle(directory, { process = {}, resources = {}, hostname =
       mount('/dev/shm', 'tmpfs', ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=8m']),
       mount('/tmp', 'tmpfs', ['nosuid', 'nodev', 'mode=1777', 'size=8m']),
       mount('/sys', 'sysfs', ['nosuid', 'noexec', 'nodev', 'ro']),
+      ...(workspace === null
+        ? []
+        : [
+            {
+              destination: '/workspace',
+              type: 'bind',
+              source: workspace,
+              options: ['bind', 'nosuid', 'nodev'],
+            },
+          ]),
     ],
     linux: {
       // Devices are allow-listed by the runtime: null, zero, random, tty and the container's own terminals.

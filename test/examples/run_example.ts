@@ -61,6 +61,8 @@ export class Running {
 }
 
 export interface Examples {
+  /** The directory of their temporary files. */
+  temporary(): string
   run(command: string[]): Running
   /** Neither files nor processes nor cgroups of the container; its directory in `root`, if that is not temporary. */
   expectNothingLeft(id: string, root?: string): Promise<void>
@@ -94,6 +96,7 @@ export function useExamples(): Examples {
   })
 
   return {
+    temporary: () => temporary,
     run(command) {
       const one = new Running(command, { TMPDIR: temporary })
       running.push(one)
