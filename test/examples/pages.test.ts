@@ -1,0 +1,89 @@
+// Every example in README.md and docs/ compiles and does what the page says.
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cannotRunContainers, packageRoot } from '../support/machine.js'
+import { blocksOf, compile, pages } from './pages.js'
+import { useExamples } from './run_example.js'
+
+// In the package, so that 'libcontainer' is found by its name; ignored by git as all of build-*.
+const directory = join(packageRoot, `build-pages-${process.pid}`)
+const suffix = `page-${process.pid}`
+
+describe.skipIf(cannotRunContainers())('the examples in the pages', () => {
+  const examples = useExamples()
+  const blocks = pages().flatMap((page) => blocksOf(page, directory))
+  beforeAll(() => compile(blocks, directory, suffix))
+  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+  it('do what the pages say, and leave nothing', async () => {
+    const run = blocks.filter(({ notRun }) => notRun === null)
+    expect(new Set(run.map(({ page }) => page))).toContain('README.md')
+    const modules = run.map(({ module }) => module.replace(/\.mts$/, '.mjs'))
+    const root = join(examples.temporary(), 'root')
+    const host = ['node', '--enable-source-maps', 'test/examples/page_host.mjs']
+    const program = examples.run([...host, root, ...modules])
+    const { code } = await program.ended
+    expect(program.stderr).toBe('')
+    expect(code).toBe(0)
+
+    const said = program.stdout
+      .replaceAll('\r', '')
+      .split(/^=== .*\n/m)
+      .slice(1)
+    expect(said).toHaveLength(run.length)
+    run.forEach(({ page, line, prints }, index) => {
+      const lines = (said[index] as string).split('\n')
+      let from = 0
+      for (const wanted of prints) {
+        const at = lines.indexOf(wanted, from)
+        expect(at, `${page}:${line} prints '${wanted}', in ${JSON.stringify(said[index])}`).not.toBe(-1)
+        from = at + 1
+      }
+    })
+    rmSync(root, { recursive: true, force: true })
+    await examples.expectNothingLeft(suffix)
+  })
+
+  it('that are not run say why', () => {
+    for (const { page, line, notRun } of blocks) {
+      if (notRun !== null) expect(notRun, `${page}:${line}`).toMatch(/\w+ \w+ \w+/)
+    }
+  })
+})
+
+describe('the links of the pages', () => {
+  it('lead to files and headings that are there', () => {
+    const anchors = (path: string): Set<string> =>
+      new Set(
+        [...readFileSync(path, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+          (heading as string)
+            .toLowerCase()
+            .replaceAll(/[^\w\- ]/g, '')
+            .replaceAll(' ', '-'),
+        ),
+      )
+    const beside = ['CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'examples/README.md', 'bench/README.md']
+    for (const page of [...pages(), ...beside]) {
+      const path = join(packageRoot, page)
+      for (const [, link] of readFileSync(path, 'utf8').matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(link as string)) continue
+        const [file, anchor] = (link as string).split('#') as [string, string?]
+        const to = file === '' ? path : join(dirname(path), file)
+        expect(existsSync(to), `${page}: ${link}`).toBe(true)
+        if (anchor !== undefined) expect(anchors(to), `${page}: ${link}`).toContain(anchor)
+      }
+    }
+  })
+})
+
+describe('the page of errors', () => {
+  it('has every code', () => {
+    const read = (path: string): string => readFileSync(join(packageRoot, path), 'utf8')
+    const find = (path: string, pattern: RegExp): Set<unknown> =>
+      new Set([...read(path).matchAll(pattern)].map(([, code]) => code))
+    const codes = find('lib/errors.ts', /^ {2}\| '(ERR_\w+)'$/gm)
+    expect(codes.size).toBeGreaterThan(10)
+    expect(find('docs/errors.md', /^\| `(ERR_\w+)` \|/gm)).toEqual(codes)
+  })
+})
