@@ -151,6 +151,8 @@ class Container {
   Status ExecRecord(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
   void ExecStarted(const std::shared_ptr<ExecOperation>& exec);
+  void ExecWatchPause(const std::shared_ptr<ExecOperation>& exec);
+  void ExecCancelTimers(const std::shared_ptr<ExecOperation>& exec);
   void ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error);
   void ExecFail(const std::shared_ptr<ExecOperation>& exec);
   bool ExecEnded(pid_t pid, int status);

@@ -23,6 +23,9 @@ namespace {
 constexpr uint64_t kExiting = 0x4;
 constexpr uint64_t kForkNoExec = 0x40;
 
+// More than an exec takes as a rule, so that most of them are never looked after.
+constexpr int kPauseCheckMs = 20;
+
 // Zombie or not; false for one that is gone.
 bool HasFlag(pid_t pid, uint64_t flag) {
   auto text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 8192);
@@ -40,6 +43,10 @@ Error ContainerExited() {
 
 Error BeingDeleted() {
   return Error::Coded("ERR_CONTAINER_NOT_FOUND", "the container is being deleted");
+}
+
+Error Paused() {
+  return Error::Coded("ERR_CONTAINER_PAUSED", "the container is paused");
 }
 
 Error ProcessExists() {
@@ -86,9 +93,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   if (CheckpointRuns()) {
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is being checkpointed"));
   }
-  if (target_->IsPaused()) {
-    return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is paused"));
-  }
+  if (target_->IsPaused()) return ReplyError(asker, Paused());
   JsonDocument json;
   if (!ParseJson(body, &json)) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "the process is no JSON object"));
@@ -162,6 +167,17 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   // A child that is gone has left a report of why, or has been killed: both are heard of.
   if (!released && released.error().err != EPIPE && released.error().err != ECONNRESET)
     return ExecUndo(exec, released.error());
+  ExecWatchPause(exec);
+}
+
+// A pause that comes between the look at the freezer and the child's joining it stops the child in the
+// middle.
+void Container::ExecWatchPause(const std::shared_ptr<ExecOperation>& exec) {
+  exec->retry = loop_.After(kPauseCheckMs, [this, exec] {
+    exec->retry = 0;
+    if (target_->IsPaused()) return ExecUndo(exec, Paused());
+    ExecWatchPause(exec);
+  });
 }
 
 Status Container::ExecDirectory(const std::shared_ptr<ExecOperation>& exec) {
@@ -219,7 +235,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     auto gone = Gone();
     return ExecUndo(exec, gone ? *gone : Error::Coded("ERR_PROCESS_EXITED", "killed before it could run"));
   }
-  if (exec->timer != 0) loop_.Cancel(exec->timer);
+  ExecCancelTimers(exec);
   process.started = true;
   process.stdio->Begin(std::move(exec->terminal), process.id);
   clients_.Send(exec->asker.client, Message()
@@ -242,14 +258,20 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {
-  if (!exec->failed) exec->failed = OrGone(std::move(error));
+void Container::ExecCancelTimers(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->timer != 0) loop_.Cancel(exec->timer);
   if (exec->retry != 0) loop_.Cancel(exec->retry);
   exec->timer = exec->retry = 0;
+}
+
+void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {
+  if (!exec->failed) exec->failed = OrGone(std::move(error));
+  ExecCancelTimers(exec);
   if (exec->process->pid == 0) return ExecFail(exec);
   // Not yet reaped, so the pid is still this child's.
-  if (by_pid_.contains(exec->process->pid)) kill(exec->process->pid, SIGKILL);
+  if (!by_pid_.contains(exec->process->pid)) return;
+  kill(exec->process->pid, SIGKILL);
+  target_->ReleaseFrozen(exec->process->pid);
 }
 
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {

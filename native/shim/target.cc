@@ -181,6 +181,16 @@ void Target::Thaw() const {
   }
 }
 
+void Target::ReleaseFrozen(pid_t pid) const {
+  if (freezer_v2_ || !IsPaused()) return;
+  auto layout = ReadLayout();
+  auto own = ReadFile("/proc/self/cgroup");
+  if (!layout || !own) return;
+  const CgroupPaths paths = PathsFromProc(*layout, *own);
+  const std::string* freezer = paths.Find("freezer");
+  if (freezer != nullptr) (void)WriteOnceAt(AT_FDCWD, *freezer + "/cgroup.procs", std::to_string(pid));
+}
+
 uint64_t Target::OomKills() const {
   return KeyedValue(oom_, "oom_kill");
 }

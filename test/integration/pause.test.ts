@@ -1,14 +1,22 @@
 // pause() and resume(): done when the kernel says so, on whichever freezer the machine has.
-import { readFileSync, rmdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, openSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
 import { Cgroup } from '../support/cgroups.js'
-import { cgroupDirectories, freeze, type Ground, unfreeze, useContainers } from '../support/containers.js'
+import {
+  cgroupDirectories,
+  freeze,
+  type Ground,
+  shimOf,
+  unfreeze,
+  useContainers,
+} from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { isAlive } from '../support/processes.js'
+import { descriptors, isAlive } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { makeStuck } from '../support/stuck.js'
 import { eventually } from '../support/wait.js'
@@ -131,6 +139,27 @@ describe.skipIf(skip).each(runtimes)('pause and resume, %s', (runtime) => {
         return false
       }
     })
+  })
+
+  test('an exec that a pause overtakes is refused and undone', async () => {
+    const container = await ground.running()
+    const [stdin, stdout] = [ground.newPath('file'), ground.newPath('fifo')]
+    writeFileSync(stdin, '')
+    execFileSync('mkfifo', ['-m', '600', stdout])
+    // Past the look at the freezer it waits for a reader; then its child joins a cgroup that is frozen.
+    const refused = expectCode(
+      container.exec('job', { args: ['/bin/true'] }, { stdin, stdout }),
+      'ERR_CONTAINER_PAUSED',
+    )
+    await eventually('the exec waits', () => [...descriptors(shimOf(container)).values()].includes(stdin))
+    await freeze(container.id)
+    const reader = openSync(stdout, constants.O_RDONLY | constants.O_NONBLOCK)
+    await refused
+    closeSync(reader)
+    expect(new Cgroup(container.id).freezer()).toBe('FROZEN')
+    unfreeze(container.id)
+    await eventually('init alone is left', async () => (await container.pids()).length === 1)
+    expect((await (await container.exec('job', { args: ['/bin/true'] })).wait()).exitCode).toBe(0)
   })
 
   test('an exec is refused while paused, leaves nothing, and works again after', async () => {
