@@ -97,6 +97,12 @@ export interface ExecOptions extends StdioOptions {
   signal?: AbortSignal
 }
 
+interface EarlyExit {
+  pid: number | null
+  exit: WireExit
+  written: WireWritten | undefined
+}
+
 const SIGKILL = 9
 const ENOENT = 2
 const ECONNREFUSED = 111
@@ -137,6 +143,8 @@ export class Container implements AsyncDisposable {
   #box: { init: Process; box: ContainerBox } | null = null
   /** Were started before this handle was made. */
   readonly #loaded = new WeakSet<Process>()
+  /** While processes are read from disk: exits of those that are not made yet. */
+  #early: Map<string, EarlyExit> | null = null
   #created: ((pid: number, starttime: number) => void) | null = null
   readonly #hub: EventHub
   #isCreated = true
@@ -407,7 +415,7 @@ export class Container implements AsyncDisposable {
     const signal = checkAbortSignal(options.signal)
     signal?.throwIfAborted()
     const context: FailureContext = { containerId: this.id, processId: id }
-    this.#mustRun(context)
+    if (!this.#mayRun()) await this.#findRunning(context)
     if (this.#processes.has(id) || this.#starting.has(id)) {
       throw new ContainerError('ERR_PROCESS_EXISTS', `process '${id}' exists already`, context)
     }
@@ -458,7 +466,7 @@ export class Container implements AsyncDisposable {
     const number = checkSignal(signal)
     checkObject(options, 'options')
     const context: FailureContext = { containerId: this.id }
-    const init = this.#mustRun(context)
+    const init = this.#mayRun() ?? (await this.#findRunning(context))
     if (options.all) return this.#ask(() => this.#native.signalAll(this.#boxOf(init), number))
     try {
       await init.kill(number)
@@ -474,7 +482,7 @@ export class Container implements AsyncDisposable {
    * controller as in runc. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED for a container without cgroups.
    */
   async pids(): Promise<number[]> {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     return this.#ask(() => this.#native.pids(this.#boxOf(init)))
   }
 
@@ -495,7 +503,7 @@ export class Container implements AsyncDisposable {
    * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     await this.#ask(() => this.#native.pause(this.#boxOf(init), this.#timeout))
     this.#isPaused = true
     this.#hub.did('paused')
@@ -503,7 +511,7 @@ export class Container implements AsyncDisposable {
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     await this.#ask(() => this.#native.resume(this.#boxOf(init)))
     this.#isPaused = false
     this.#hub.did('resumed')
@@ -514,7 +522,7 @@ export class Container implements AsyncDisposable {
    * for a container without cgroups.
    */
   async stats(): Promise<Stats> {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     return toStats(await this.#ask(() => this.#native.stats(this.#boxOf(init))))
   }
 
@@ -584,7 +592,7 @@ export class Container implements AsyncDisposable {
   async updateResources(resources: Resources): Promise<void> {
     checkObject(resources, 'resources')
     checkNumbers(resources, 'resources')
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     const options =
       resources.cpu?.shares !== undefined || resources.pids?.limit === 0
         ? await conversionsOf(this.runtime)
@@ -601,7 +609,7 @@ export class Container implements AsyncDisposable {
    * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
   async oom(): Promise<OomWatcher> {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     return new OomWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, { kind: 'oom' }))
   }
 
@@ -627,7 +635,7 @@ export class Container implements AsyncDisposable {
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
     const checked = checkPressure(options)
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
     const request =
       checked.kind === 'high'
         ? ({ kind: 'high' } as const)
@@ -740,7 +748,7 @@ export class Container implements AsyncDisposable {
     const checked = checkCheckpointOptions(options)
     await this.#mustExist()
     const context: FailureContext = { containerId: this.id }
-    this.#mustRun(context)
+    if (!this.#mayRun()) await this.#findRunning(context)
     const link = await this.#connect()
     try {
       await link.request(
@@ -937,6 +945,19 @@ export class Container implements AsyncDisposable {
     }
   }
 
+  /** Init, as far as this handle knows of one that runs. */
+  #mayRun(): Process | null {
+    const init = this.#deleted ? undefined : this.#processes.get('init')
+    return init && !init.exitStatus ? init : null
+  }
+
+  /** Init, which another program, or a start whose shim was killed, may have started since this handle was made. */
+  async #findRunning(context: FailureContext): Promise<Process> {
+    if (!this.#deleted && !this.#processes.has('init') && !(await this.#discoverInit()))
+      await this.#mustExist()
+    return this.#mustRun(context)
+  }
+
   /** Init, if it runs. */
   #mustRun(context: FailureContext): Process {
     const init = this.#processes.get('init')
@@ -991,27 +1012,36 @@ export class Container implements AsyncDisposable {
 
   /** Processes on disk, made true by what the shim or the kernel knows. */
   async #loadProcesses(): Promise<void> {
-    const directory = join(this.root, this.id)
-    let live: WireProcess[] | null = null
+    const early = (this.#early ??= new Map<string, EarlyExit>())
     try {
-      live = (await this.#open(() => this.#native.connectShim(directory))) ?? null
-    } catch (error) {
-      if (!isGone(error) && !(error instanceof ContainerError)) throw error
-    }
-    const marks = await readMarks(this.root, this.id)
-    this.#earlierBoot = marks.earlierBoot
-    live ??= await this.#takeOver(marks)
-    for (const file of await readProcesses(this.root, this.id)) {
-      const process = new Process(this.#host, { ...file, streams: null })
-      this.#processes.set(file.id, process)
-      this.#loaded.add(process)
-      const exit = live?.find((candidate) => candidate.id === file.id)?.exit ?? file.exit
-      if (exit) {
-        process.exited(exit)
-      } else if (!live && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
-        // It ended while nobody watched.
-        process.exited({ exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false })
+      const live = await this.#askShim()
+      const marks = await readMarks(this.root, this.id)
+      this.#earlierBoot = marks.earlierBoot
+      const known = live ?? (await this.#takeOver(marks))
+      for (const file of await readProcesses(this.root, this.id)) {
+        if (this.#processes.has(file.id)) continue
+        const process = new Process(this.#host, { ...file, streams: null })
+        this.#processes.set(file.id, process)
+        this.#loaded.add(process)
+        const told = early.get(file.id)
+        const exit = known?.find(({ id, pid }) => id === file.id && pid === file.pid)?.exit ?? file.exit
+        if (exit) {
+          process.exited(exit)
+        } else if (told && (told.pid === null || told.pid === file.pid)) {
+          process.exited(told.exit, told.written)
+        } else if (!known && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
+          // It ended while nobody watched.
+          process.exited({
+            exitCode: 255,
+            signal: 0,
+            exitedAtMs: Date.now(),
+            oomKilled: false,
+            known: false,
+          })
+        }
       }
+    } finally {
+      this.#early = null
     }
     this.#isCreated = false
     const init = this.#processes.get('init')
@@ -1020,6 +1050,21 @@ export class Container implements AsyncDisposable {
       this.#isCreated = state === 'created'
       this.#isPaused = state === 'paused'
       void this.#hub.watch()
+    }
+  }
+
+  /** What its shim knows; null where none serves. */
+  async #askShim(): Promise<WireProcess[] | null> {
+    const connect = (): Promise<number> => this.#native.connectShim(join(this.root, this.id))
+    try {
+      if (!this.#link || this.#link.closed) return await this.#open(connect)
+      // The connection that is there goes on to tell; another one is asked how things stand.
+      const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, connect)
+      link.close()
+      return processes
+    } catch (error) {
+      if (!isGone(error) && !(error instanceof ContainerError)) throw error
+      return null
     }
   }
 
@@ -1055,7 +1100,7 @@ export class Container implements AsyncDisposable {
   async #open(open: () => Promise<number>): Promise<WireProcess[]> {
     const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
     link.listen({
-      onExit: (id, exit, written) => this.#exited(id, exit, written),
+      onExit: (process, exit, written) => this.#exited(process, exit, written),
       onCreated: (pid, starttime) => this.#created?.(pid, starttime),
       onDeleted: () => {
         this.#deleted = true
@@ -1120,14 +1165,15 @@ export class Container implements AsyncDisposable {
 
   /** Exits that happened while no connection was there to tell. */
   #learn(processes: WireProcess[]): void {
-    for (const { id, exit } of processes) {
-      if (exit) this.#exited(id, exit)
+    for (const { id, pid, exit } of processes) {
+      if (exit) this.#exited({ id, pid }, exit)
     }
   }
 
-  #exited(id: string, exit: WireExit, written?: WireWritten): void {
+  #exited({ id, pid }: { id: string; pid: number | null }, exit: WireExit, written?: WireWritten): void {
     const process = this.#processes.get(id)
-    if (!process || process.exitStatus) return
+    if (!process) this.#early?.set(id, { pid, exit, written })
+    if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
     process.exited(exit, written)
     this.#hub.exited(process, this.#loaded.has(process))
   }

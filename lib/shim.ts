@@ -42,7 +42,8 @@ export interface WireWritten {
 
 /** What a connection tells its container, in the order in which it happened. */
 export interface ShimListener {
-  onExit(process: string, exit: WireExit, written: WireWritten): void
+  /** `pid`: null from a shim of an earlier version of this package. */
+  onExit(process: { id: string; pid: number | null }, exit: WireExit, written: WireWritten): void
   onCreated(pid: number, starttime: number): void
   onDeleted(): void
   onClosed(): void
@@ -216,7 +217,7 @@ export class ShimLink {
         break
       case 'exit':
         if (message.exit) {
-          this.#listener?.onExit(message.process ?? '', message.exit, {
+          this.#listener?.onExit({ id: message.process ?? '', pid: message.pid ?? null }, message.exit, {
             terminal: message.terminalBytes ?? 0,
             stdout: message.stdoutBytes ?? 0,
             stderr: message.stderrBytes ?? 0,

@@ -122,7 +122,10 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
   // Whole on disk before anyone is told.
   if (!deleting_) RecordExit(process);
   Message message;
-  message.Add("event", "exit").Add("process", process->id).Add("terminalBytes", written.terminal);
+  message.Add("event", "exit")
+      .Add("process", process->id)
+      .Add("pid", static_cast<int64_t>(process->pid))
+      .Add("terminalBytes", written.terminal);
   if (written.kept[1] > 0) message.Add("stdoutBytes", written.kept[1]);
   if (written.kept[2] > 0) message.Add("stderrBytes", written.kept[2]);
   message.Begin("exit");

@@ -81,6 +81,48 @@ describe.skipIf(skip).each(runtimes)('several programs, %s', (runtime) => {
     await ground.expectNothingLeft(container.id)
   })
 
+  test('a handle from before the start knows of it at its first use', async () => {
+    const verbs: ((container: Container) => Promise<unknown>)[] = [
+      (container) => container.exec('job', { args: ['/bin/true'] }),
+      (container) => container.pids(),
+      (container) => container.stats(),
+      (container) => container.pause().then(() => container.resume()),
+      (container) => container.updateResources({ pids: { limit: 100 } }),
+      (container) => container.oom().then((watcher) => watcher.close()),
+      (container) => container.kill('SIGCONT'),
+    ]
+    const container = await ground.create()
+    const others = await Promise.all(verbs.map(() => Container.load(ground.root, container.id)))
+    await expectCode(
+      others[0]?.exec('job', { args: ['/bin/true'] }) as Promise<unknown>,
+      'ERR_CONTAINER_NOT_STARTED',
+    )
+    await container.start()
+    for (const [n, verb] of verbs.entries()) await verb(others[n] as Container)
+    await container.delete({ force: true })
+    await expectCode(container.pids(), 'ERR_CONTAINER_NOT_FOUND')
+  })
+
+  test('exits that come while a handle is made are heard of', async () => {
+    const container = await ground.running()
+    const ids = Array.from({ length: 40 }, (_, n) => `job-${n}`)
+    for (const [n, id] of ids.entries()) {
+      await container.exec(id, { args: ['/bin/sh', '-c', `read x; exit ${n}`] }, { stdin: 'pipe' })
+    }
+    // One process after the other ends while one handle after the other is made.
+    const loaded: Container[] = []
+    for (const id of ids) {
+      const loading = [1, 2].map(() => Container.load(ground.root, container.id))
+      container.processes.get(id)?.stdin?.end()
+      loaded.push(...(await Promise.all(loading)))
+    }
+    for (const handle of loaded) {
+      const exits = await Promise.all(ids.map((id) => handle.processes.get(id)?.wait()))
+      expect(exits.map((exit) => exit?.exitCode)).toEqual(ids.map((_, n) => n))
+      await handle.close()
+    }
+  })
+
   test('two handles both hear of the exit', async () => {
     const container = await ground.running({ bundle: ground.bundleOf(idler) })
     const other = await Container.load(ground.root, container.id)

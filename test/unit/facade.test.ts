@@ -32,7 +32,7 @@ async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLin
   expect(processes).toEqual([{ id: 'init', pid: 2, starttime: 3 }])
   const log: string[] = []
   const listener: ShimListener = {
-    onExit: (process) => void log.push(`exit ${process}`),
+    onExit: ({ id }) => void log.push(`exit ${id}`),
     onCreated: (pid) => void log.push(`created ${pid}`),
     onDeleted: () => void log.push('deleted'),
     onClosed: () => void log.push('closed'),
