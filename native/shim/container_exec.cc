@@ -231,7 +231,10 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   siginfo_t info{};
   bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
                info.si_pid == process.pid;
-  if ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid)) {
+  // The end of file comes before the end can be waited for; what it cannot hide is a terminal that was not
+  // sent.
+  bool cut_off = exec->plan.terminal && !exec->terminal;
+  if (cut_off || ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid))) {
     auto gone = Gone();
     return ExecUndo(exec, gone ? *gone : Error::Coded("ERR_PROCESS_EXITED", "killed before it could run"));
   }

@@ -20,8 +20,6 @@
 namespace lc::shim {
 namespace {
 
-constexpr const char* kConsole = "console.sock";
-
 // One descriptor out of a message, as runc and crun send the terminal's master.
 UniqueFd ReceiveDescriptor(int socket) {
   char byte[256];

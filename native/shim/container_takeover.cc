@@ -85,6 +85,9 @@ void Container::TakeOver(std::function<void()> ready) {
 // All that was begun is done with. A delete is the last of it, and most often the end of this shim.
 void Container::Ready() {
   if (!ready_) return;
+  // Of a run that its shim did not see end.
+  unlink(LogPath().c_str());
+  unlink(kConsole);
   if (teardown_) {
     teardown_ = false;
     return Teardown();

@@ -24,6 +24,7 @@ inline constexpr const char* kDumping = "init/dumping";      // the checkpoint u
 inline constexpr const char* kDeleting = ":deleting";
 // The boot in which init was started: pids and start times of another one mean nothing.
 inline constexpr const char* kBootId = "init/bootId";
+inline constexpr const char* kConsole = "console.sock";
 inline constexpr const char* kRuntimePid = "init/runtime.pid";
 
 // What a dump and the restore of it are told alike.
