@@ -17,7 +17,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check docs bench chaos sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check docs bench chaos kills races sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
 
 # Installs only what is missing, and asks the package server only then.
 define install
@@ -104,6 +104,15 @@ bench: build bench/node_modules/.package-lock.json ## figures beside peers and f
 	$(call install,$(BENCH_PACKAGES))
 	@bench/peers/fetch-docker.sh
 	node bench/run.mjs $(if $(BENCH_QUICK),--size=quick) $(BENCH_ARGS)
+
+# Each of the program and of shims, in the middle of what they do.
+KILLS ?= 1000
+kills: build setup-test ## 1,000 SIGKILLs of the program and as many of shims: nothing lost, wrong or left
+	node test/chaos/run.mjs --kills $(KILLS) --kill-rate 0.6 --containers 20 --seconds 100000 $(SEED:%=--seed %)
+
+RACES ?= 100
+races: build setup-test ## every verb against every end that a container can come to, RACES rounds of each
+	node test/chaos/races.mjs --rounds $(RACES) $(SEED:%=--seed %)
 
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)

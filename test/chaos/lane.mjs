@@ -8,8 +8,16 @@ import { isAlive, shimOf } from './machine.mjs'
 
 const settleMs = 20_000
 
-/** What must never be; the run ends with it. */
-export class Violation extends Error {}
+/** What must never be; the run ends with it. `kind`: one of the tally's. */
+export class Violation extends Error {
+  constructor(message, kind = 'wrong') {
+    super(message)
+    this.kind = kind
+  }
+}
+
+/** Kills come at any moment of a call: a start and a delete take longer than the rest. */
+const lengthMs = { start: 90, delete: 60 }
 
 const SIGNALS = { SIGTERM: 15, SIGKILL: 9 }
 
@@ -41,7 +49,7 @@ export class Lane {
     const slot = this.#random.of(this.#slots)
     const action = this.#choose(slot)
     const kill = this.#random.chance(this.#ground.killRate) ? this.#random.of(['shim', 'program']) : null
-    const delay = this.#random.next() * 15
+    const delay = this.#random.next() * (lengthMs[action.verb] ?? 15)
     this.history.push(
       `${this.#name}: ${action.verb} ${JSON.stringify(action.request)} kill=${kill} +${delay.toFixed(1)}ms`,
     )
@@ -335,7 +343,7 @@ export class Lane {
     if (!exit.known) {
       ++this.#count.unknown
       if (!lostAllowed || exit.exitCode !== 255 || exit.signal !== null) {
-        throw new Violation(`exit status of ${name} is lost: ${JSON.stringify(exit)}`)
+        throw new Violation(`exit status of ${name} is lost: ${JSON.stringify(exit)}`, 'exitsLost')
       }
       return
     }
@@ -343,21 +351,25 @@ export class Lane {
     if (exit.exitCode !== exitCode || exit.signal !== signal || !sameOom) {
       throw new Violation(
         `exit status of ${name} is wrong: ${JSON.stringify(exit)}, not ${exitCode} ${signal}`,
+        'exitsWrong',
       )
     }
   }
 
   /** All that the model knows of the other processes still holds. */
   #compare(slot, seen, { disturbed }) {
-    if (!seen) throw new Violation(`${slot.id} is gone`)
+    if (!seen) throw new Violation(`${slot.id} is gone`, 'containersLost')
     for (const [name, job] of slot.jobs) {
       const found = seen.processes[name]
-      if (!found) throw new Violation(`${name} of ${slot.id} is lost`)
+      if (!found) throw new Violation(`${name} of ${slot.id} is lost`, 'containersLost')
       if (job.running && (found.exit || !isAlive(job.pid) || found.pid !== job.pid)) {
-        throw new Violation(`${name} of ${slot.id} should run: ${JSON.stringify(found)}`)
+        throw new Violation(`${name} of ${slot.id} should run: ${JSON.stringify(found)}`, 'containersLost')
       }
       if (job.exit && JSON.stringify(found.exit) !== JSON.stringify(job.exit)) {
-        throw new Violation(`exit of ${name} changed: ${JSON.stringify([job.exit, found.exit])}`)
+        throw new Violation(
+          `exit of ${name} changed: ${JSON.stringify([job.exit, found.exit])}`,
+          'exitsWrong',
+        )
       }
     }
     for (const [name, found] of Object.entries(seen.processes)) {
@@ -370,9 +382,10 @@ export class Lane {
   }
 
   #expectGone(slot) {
-    if (existsSync(join(this.#root, slot.id))) throw new Violation(`${slot.id} is still there`)
+    if (existsSync(join(this.#root, slot.id))) throw new Violation(`${slot.id} is still there`, 'left')
     for (const runtime of this.#ground.runtimes) {
-      if (existsSync(`/run/${runtime}/${slot.id}`)) throw new Violation(`${slot.id} is still the runtime's`)
+      if (existsSync(`/run/${runtime}/${slot.id}`))
+        throw new Violation(`${slot.id} is still the runtime's`, 'left')
     }
   }
 
@@ -381,8 +394,34 @@ export class Lane {
     for (const { id, state } of this.#slots) {
       if (state === 'absent') continue
       const odd = readdirSync(join(this.#root, id)).filter((name) => name.includes('.tmp.'))
-      if (odd.length > 0) throw new Violation(`${id} has ${odd.join(', ')}`)
+      if (odd.length > 0) throw new Violation(`${id} has ${odd.join(', ')}`, 'left')
     }
+  }
+
+  /**
+   * Every container that runs, brought back to its init alone: no process, descriptor or file more than `reference`
+   * has, which nothing ever happened to.
+   */
+  async bare(reference) {
+    let looked = 0
+    for (const slot of this.#slots) {
+      if (slot.state === 'paused') {
+        await this.#host.ask('resume', { id: slot.id })
+        slot.state = 'running'
+      }
+      if (slot.state !== 'running') continue
+      const { value: bare, message } = await this.#host.ask('bare', { id: slot.id })
+      if (message) throw new Violation(`${slot.id}: ${message}`)
+      ++looked
+      const more = []
+      const init = slot.jobs.get('init').pid
+      if (bare.pids.join() !== String(init)) more.push(`processes ${bare.pids.join()}, not ${init}`)
+      for (const name of bare.files) if (!reference.files.includes(name)) more.push(`file ${name}`)
+      if (bare.descriptors.length > reference.descriptors.length)
+        more.push(`descriptors ${bare.descriptors.join(', ')}; not ${reference.descriptors.join(', ')}`)
+      if (more.length > 0) throw new Violation(`${slot.id} has ${more.join('; ')}`, 'left')
+    }
+    return looked
   }
 
   /** By force, whatever the model says: after a failure. */

@@ -53,9 +53,13 @@ function cgroups(part, directory, depth, out) {
   return out
 }
 
-/** Everything that has `part` in its name: cgroups, records of the runtimes, mounts. */
+/** Everything that has `part` in its name: cgroups, records of the runtimes, mounts, processes among their words. */
 export function tracesOf(part) {
-  const out = cgroups(part, '/sys/fs/cgroup', 4, [])
+  const out = cgroups(part, '/sys/fs/cgroup', 4, []).map((path) => `cgroup ${path}`)
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const words = read(`/proc/${pid}/cmdline`) ?? ''
+    if (words.includes(part)) out.push(`process ${pid}: ${words.replaceAll('\0', ' ')}`)
+  }
   for (const runtime of ['runc', 'crun']) {
     try {
       for (const name of readdirSync(`/run/${runtime}`)) {

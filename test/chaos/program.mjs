@@ -1,5 +1,9 @@
 // The host program of the chaos: does what it is told by its parent, and may be killed at any moment.
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
+import { descriptorsOf, shimOf } from './machine.mjs'
 
 const handles = new Map()
 const [root] = process.argv.slice(2)
@@ -49,6 +53,35 @@ const verbs = {
   async delete({ id }) {
     await (await of(id)).delete({ force: true })
     handles.delete(id)
+  },
+  /** Ends and removes all but init; what there is then: pids, files, descriptors of the shim. */
+  async bare({ id }) {
+    const container = await Container.load(root, id)
+    for (const [job, process] of container.processes) {
+      if (job === 'init') continue
+      await process.kill('SIGKILL').catch(() => undefined)
+      await process.wait()
+      await container.removeProcess(job)
+    }
+    // All handles of this program are one client of the shim's, and so is one of the parent's reference.
+    await handles.get(id)?.close()
+    handles.delete(id)
+    const directory = join(root, id)
+    const look = async () => ({
+      pids: await container.pids(),
+      files: readdirSync(directory).map((name) => name.replace(/\d+/g, 'N')),
+      descriptors: descriptorsOf(shimOf(directory)).map((what) => what.replace(/\d+/g, 'N')),
+    })
+    let seen = await look()
+    // The shim hears a moment later that the other connection is closed; a zombie's pid takes its time to go.
+    for (let wait = 0; wait < 100; ++wait) {
+      await sleep(20)
+      const again = await look()
+      if (wait > 5 && JSON.stringify(again) === JSON.stringify(seen)) break
+      seen = again
+    }
+    await container.close()
+    return seen
   },
   /** What a program that comes anew finds. */
   async look({ id, read }) {

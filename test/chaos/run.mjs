@@ -1,7 +1,9 @@
 // Chaos: a seeded random schedule of everything that can be done to containers, with SIGKILLs of the host program and of
 // shims at random moments, against a simple model. Prints its seed; the same seed makes the same schedule (how threads
 // and processes interleave is the machine's).
-//   node test/chaos/run.mjs [--seed N] [--seconds N | --steps N] [--containers N] [--lanes N] [--kill-rate P] [--keep]
+//   node test/chaos/run.mjs [--seed N] [--seconds N | --steps N | --kills N] [--containers N] [--lanes N]
+//                           [--kill-rate P] [--keep]
+// --kills N ends it once the program was killed N times, and shims were too.
 // CHAOS_SHIM: another shim, one that is built with sanitizers.
 // --keep leaves everything as it is after a failure, to be looked at.
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync, readFileSync } from 'node:fs'
@@ -11,8 +13,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { makeBundle } from '../../examples/bundle.mjs'
 import { Host } from './host.mjs'
-import { Lane } from './lane.mjs'
-import { shimsBelow, tracesOf } from './machine.mjs'
+import { Lane, Violation } from './lane.mjs'
+import { shimOf, shimsBelow, tracesOf } from './machine.mjs'
 import { randomOf } from './random.mjs'
 
 const { values } = parseArgs({
@@ -20,6 +22,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     seconds: { type: 'string', default: '300' },
     steps: { type: 'string', default: '1000000000' },
+    kills: { type: 'string', default: '1000000000' },
     containers: { type: 'string', default: '50' },
     lanes: { type: 'string', default: '4' },
     'kill-rate': { type: 'string', default: '0.25' },
@@ -29,6 +32,7 @@ const { values } = parseArgs({
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31))
 const lanes = Number(values.lanes)
 const end = Date.now() + Number(values.seconds) * 1000
+const kills = Number(values.kills)
 const stepsOfLane = Math.ceil(Number(values.steps) / lanes)
 const directory = mkdtempSync(join(tmpdir(), 'libcontainer-chaos-'))
 const unique = `chaos${process.pid}`
@@ -56,11 +60,30 @@ const all = Array.from(
       size: Math.ceil(Number(values.containers) / lanes),
     }),
 )
+const over = () => Date.now() > end || (host.kills >= kills && count.shimKills >= kills)
+/** What nothing ever happened to, running beside the rest: its shim is another one's successor, as many are by then. */
+async function reference() {
+  const id = `${unique}-reference`
+  const bare = async () => (await host.ask('bare', { id })).value
+  await host.ask('create', { id, bundle, runtime: 'runc' })
+  await host.ask('start', { id })
+  const first = await bare()
+  process.kill(shimOf(join(root, id)), 'SIGKILL')
+  const second = await bare()
+  await host.ask('delete', { id })
+  return {
+    files: [...first.files, ...second.files],
+    descriptors:
+      first.descriptors.length > second.descriptors.length ? first.descriptors : second.descriptors,
+  }
+}
+
 let failed = null
+let looked = 0
 try {
   await Promise.all(
     all.map(async (lane) => {
-      for (let step = 0; step < stepsOfLane && Date.now() < end && !failed; ++step) {
+      for (let step = 0; step < stepsOfLane && !over() && !failed; ++step) {
         try {
           await lane.step()
           if (step % 50 === 49) lane.inspect()
@@ -71,6 +94,8 @@ try {
     }),
   )
   if (!failed) {
+    const bare = await reference()
+    for (const lane of all) looked += await lane.bare(bare)
     await Promise.all(all.map((lane) => lane.clear()))
     const left = () => [
       ...shimsBelow(root).map((pid) => `shim ${pid}`),
@@ -78,7 +103,8 @@ try {
       ...tracesOf(unique),
     ]
     for (let wait = 0; wait < 100 && left().length > 0; ++wait) await sleep(50)
-    if (left().length > 0) failed = { error: new Error(`left behind: ${left().join(', ')}`), history: [] }
+    if (left().length > 0)
+      failed = { error: new Violation(`left behind: ${left().join(', ')}`, 'left'), history: [] }
   }
 } catch (error) {
   failed ??= { error, history: [] }
@@ -88,7 +114,15 @@ await host.end()
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
 process.stdout.write(
   `chaos: ${count.steps} steps in ${seconds} s, ${host.kills} kills of the program, ${count.shimKills} of shims; ` +
-    `${count.exits} exits checked, ${count.unknown} of them unknown (their shim was killed)\n`,
+    `${count.exits} exits checked, ${count.unknown} of them unknown (their shim was killed); ` +
+    `${looked} running containers bare in the end\n`,
+)
+const kind = failed ? (failed.error.kind ?? 'wrong') : null
+const tally = (name) => (kind === name ? 1 : 0)
+process.stdout.write(
+  `chaos: ${tally('containersLost')} containers or processes lost, ${tally('exitsLost')} exit statuses lost, ` +
+    `${tally('exitsWrong')} wrong; ${tally('left')} cgroups, mounts, processes, descriptors or files left; ` +
+    `${tally('wrong')} other violations\n`,
 )
 if (failed) {
   process.stderr.write(`${failed.history.slice(-40).join('\n')}\n${failed.error.stack}\n`)
