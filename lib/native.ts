@@ -20,9 +20,6 @@ export interface UpdateOptions {
   pidsZeroIsOne: boolean
 }
 
-/** `[connection, message]`; null: the connection closed, and its number will not come again. */
-export type Fact = [connection: number, message: string | null]
-
 /** What is to be counted of a container's cgroup. */
 export type WatchRequest =
   | { kind: 'oom' | 'high' }
@@ -36,15 +33,18 @@ export type WatchFact = [watch: number, count: number, atMs: number, removed: bo
  * NativeFailure. Nothing here waits on the JavaScript thread but the calls named `...Sync`, which read kernel files.
  */
 export interface NativeBinding {
-  /** The receiver of all facts of this environment; takes effect once. */
-  listen(listener: (facts: Fact[]) => void): void
-  /** Counted: while above zero, facts to come keep the event loop alive. */
+  /** Counted: while above zero, the event loop is kept alive. */
   ref(): void
   unref(): void
   /** Starts a shim for the state directory; resolves with the number of the connection to it. */
   spawnShim(shim: string, directory: string): Promise<number>
   /** Connects to the shim that serves the state directory; ENOENT or ECONNREFUSED when there is none. */
   connectShim(directory: string): Promise<number>
+  /**
+   * A copy of the connection's socket, for the caller to read frames from (`receive`) and to close. The connection lasts
+   * until it and the connection itself are closed.
+   */
+  reader(connection: number): number
   /** Sends a frame: the request, an optional body after it, and copies of descriptors. */
   send(connection: number, request: string, body: string | null, fds: number[]): void
   closeConnection(connection: number): void

@@ -1,6 +1,7 @@
 // A program's connection to a container's shim: requests with answers, and the events in between.
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
-import type { Fact, NativeBinding } from './native.js'
+import { receive } from './frames.js'
+import type { NativeBinding } from './native.js'
 
 /** How a process ended, as the shim words it. */
 export interface WireExit {
@@ -61,25 +62,14 @@ interface Pending {
 /** Thrown inside when another shim holds the container's lock: connect to that one. */
 export class ShimBusy extends Error {}
 
-const links = new WeakMap<NativeBinding, Map<number, ShimLink>>()
-
-function linksOf(native: NativeBinding): Map<number, ShimLink> {
-  let map = links.get(native)
-  if (!map) {
-    const created = new Map<number, ShimLink>()
-    map = created
-    links.set(native, created)
-    native.listen((facts: Fact[]) => {
-      for (const [connection, message] of facts) created.get(connection)?.receive(message)
-    })
-  }
-  return map
-}
+/** How a connection's messages come in; a test has its own way. */
+export type Receiver = typeof receive
 
 export class ShimLink {
   readonly #native: NativeBinding
   readonly #containerId: string
   readonly #connection: number
+  readonly #incoming: { close(): void }
   readonly #pending = new Map<number, Pending>()
   #seq = 0
   #closed = false
@@ -87,10 +77,17 @@ export class ShimLink {
   readonly #onEnded: (() => void)[] = []
   #hello: { resolve: (processes: WireProcess[]) => void; reject: (error: Error) => void } | null = null
 
-  private constructor(native: NativeBinding, containerId: string, connection: number) {
+  private constructor(native: NativeBinding, containerId: string, connection: number, receiver: Receiver) {
     this.#native = native
     this.#containerId = containerId
     this.#connection = connection
+    const fd = native.reader(connection)
+    try {
+      this.#incoming = receiver(fd, (text) => this.#receive(text))
+    } catch (error) {
+      native.closeFd(fd)
+      throw error
+    }
   }
 
   /**
@@ -102,13 +99,19 @@ export class ShimLink {
     containerId: string,
     timeout: number,
     open: () => Promise<number>,
+    receiver: Receiver = receive,
   ): Promise<{ link: ShimLink; processes: WireProcess[] }> {
-    const map = linksOf(native)
     native.ref()
     let timer: NodeJS.Timeout | undefined
     try {
       const connection = await open()
-      const link = new ShimLink(native, containerId, connection)
+      let link: ShimLink
+      try {
+        link = new ShimLink(native, containerId, connection, receiver)
+      } catch (error) {
+        native.closeConnection(connection)
+        throw error
+      }
       const hello = new Promise<WireProcess[]>((resolve, reject) => {
         link.#hello = { resolve, reject }
         timer = setTimeout(() => {
@@ -120,7 +123,6 @@ export class ShimLink {
           link.close()
         }, timeout)
       })
-      map.set(connection, link)
       return { link, processes: await hello }
     } finally {
       clearTimeout(timer)
@@ -182,11 +184,10 @@ export class ShimLink {
 
   close(): void {
     if (this.#closed) return
-    this.#native.closeConnection(this.#connection)
     this.#end()
   }
 
-  receive(text: string | null): void {
+  #receive(text: string | null): void {
     if (this.#closed) return
     if (text === null) return this.#end()
     const message = JSON.parse(text) as WireMessage
@@ -243,7 +244,8 @@ export class ShimLink {
 
   #end(): void {
     this.#closed = true
-    linksOf(this.#native).delete(this.#connection)
+    this.#incoming.close()
+    this.#native.closeConnection(this.#connection)
     this.#hello?.reject(this.#gone({ containerId: this.#containerId }))
     this.#hello = null
     const pending = [...this.#pending.values()]

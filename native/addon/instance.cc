@@ -4,7 +4,7 @@
 namespace lc::addon {
 
 void Instance::Begin() {
-  if (connections) return;
+  if (connections || ended_) return;
   auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   // One slot is enough: each call takes all the facts that wait.
   deliver = Napi::ThreadSafeFunction::New(env, nothing, "libcontainer", 0, 1);
@@ -16,11 +16,6 @@ void Instance::Begin() {
   // it any more.
   napi_add_env_cleanup_hook(
       env, [](void* self) { static_cast<Instance*>(self)->Unlisten(); }, this);
-}
-
-void Instance::Listen(const Napi::Function& listener) {
-  Begin();
-  if (listener_.IsEmpty()) listener_ = Napi::Persistent(listener);
 }
 
 void Instance::ListenToWatches(const Napi::Function& listener) {
@@ -43,23 +38,7 @@ void Instance::Notify() {
 }
 
 void Instance::Deliver(Napi::Env call_env) {
-  if (!connections) return;
-  auto facts = connections->Take();
-  if (!facts.empty() && !listener_.IsEmpty()) {
-    auto batch = Napi::Array::New(call_env, facts.size());
-    for (size_t i = 0; i < facts.size(); ++i) {
-      auto pair = Napi::Array::New(call_env, 2);
-      pair.Set(0U, Napi::Number::New(call_env, facts[i].connection));
-      if (facts[i].closed) {
-        pair.Set(1U, call_env.Null());
-      } else {
-        pair.Set(1U, Napi::String::New(call_env, facts[i].message));
-      }
-      batch.Set(static_cast<uint32_t>(i), pair);
-    }
-    listener_.Call({batch});
-  }
-  if (!watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
+  if (!connections || !watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
   auto told = watches_->Take();
   if (told.empty()) return;
   auto batch = Napi::Array::New(call_env, told.size());
@@ -76,6 +55,7 @@ void Instance::Deliver(Napi::Env call_env) {
 }
 
 void Instance::Ref() {
+  Begin();
   if (refs++ == 0 && connections) deliver.Ref(env);
 }
 
@@ -84,6 +64,7 @@ void Instance::Unref() {
 }
 
 void Instance::Unlisten() {
+  ended_ = true;
   if (!connections) return;
   if (watches_) watches_->Mute();
   connections.reset();  // joins the thread, so that nothing is delivered to an environment that is gone

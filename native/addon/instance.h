@@ -17,8 +17,8 @@ namespace lc::addon {
 struct Instance {
   explicit Instance(Napi::Env env) : env(env), lanes{Lane(env), Lane(env)} {}
 
-  // The receiver of facts, once: `listener([[connection, message | null], ...])`, null when it closed.
-  void Listen(const Napi::Function& listener);
+  // Makes `connections`, once; not any more in an environment that is on its way out.
+  void Begin();
   // Once: `listener([[watch, count, milliseconds, removed], ...])`.
   void ListenToWatches(const Napi::Function& listener);
   // After ListenToWatches.
@@ -38,13 +38,12 @@ struct Instance {
   int refs = 0;
 
  private:
-  void Begin();
   void Notify();
   void Deliver(Napi::Env call_env);
 
-  Napi::FunctionReference listener_;
   Napi::FunctionReference watch_listener_;
   std::shared_ptr<events::Watches> watches_;
+  bool ended_ = false;
 };
 
 }  // namespace lc::addon

@@ -23,11 +23,6 @@ Instance* Of(const Napi::CallbackInfo& info) {
   return info.Env().GetInstanceData<Instance>();
 }
 
-Napi::Value Listen(const Napi::CallbackInfo& info) {
-  Of(info)->Listen(info[0].As<Napi::Function>());
-  return info.Env().Undefined();
-}
-
 Napi::Value Ref(const Napi::CallbackInfo& info) {
   Of(info)->Ref();
   return info.Env().Undefined();
@@ -42,6 +37,7 @@ Napi::Value Unref(const Napi::CallbackInfo& info) {
 // resolves: the environment is gone then.
 Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
   auto* instance = env.GetInstanceData<Instance>();
+  instance->Begin();
   if (!instance->connections) return env.Undefined();  // the environment is on its way out
   auto added = instance->connections->Add(std::move(fd));
   if (!added) return ToError(env, added.error()).Value();
@@ -71,20 +67,30 @@ Napi::Value ConnectShim(const Napi::CallbackInfo& info) {
       [](Napi::Env env, UniqueFd& fd) { return Adopt(env, std::move(fd)); });
 }
 
+Napi::Value Reader(const Napi::CallbackInfo& info) {
+  auto* connections = Of(info)->connections.get();
+  if (connections == nullptr) return Throw(info.Env(), Error::Of(ENOTCONN, "fcntl"));
+  auto fd = connections->Reader(static_cast<uint32_t>(ToInteger(info[0])));
+  if (!fd) return Throw(info.Env(), fd.error());
+  return Napi::Number::New(info.Env(), fd->Release());
+}
+
 Napi::Value Send(const Napi::CallbackInfo& info) {
   std::string payload = ToText(info[1]);
   if (info[2].IsString()) {
     payload.push_back('\0');
     payload += ToText(info[2]);
   }
-  auto sent =
-      Of(info)->connections->Send(static_cast<uint32_t>(ToInteger(info[0])), payload, ToInts(info[3]));
+  auto* connections = Of(info)->connections.get();
+  if (connections == nullptr) return Throw(info.Env(), Error::Of(ENOTCONN, "sendmsg"));
+  auto sent = connections->Send(static_cast<uint32_t>(ToInteger(info[0])), payload, ToInts(info[3]));
   if (!sent) return Throw(info.Env(), sent.error());
   return info.Env().Undefined();
 }
 
 Napi::Value CloseConnection(const Napi::CallbackInfo& info) {
-  Of(info)->connections->Close(static_cast<uint32_t>(ToInteger(info[0])));
+  auto* connections = Of(info)->connections.get();
+  if (connections != nullptr) connections->Close(static_cast<uint32_t>(ToInteger(info[0])));
   return info.Env().Undefined();
 }
 
@@ -237,11 +243,11 @@ Napi::Value StartTime(const Napi::CallbackInfo& info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Instance(env));
-  exports.Set("listen", Napi::Function::New(env, Listen, "listen"));
   exports.Set("ref", Napi::Function::New(env, Ref, "ref"));
   exports.Set("unref", Napi::Function::New(env, Unref, "unref"));
   exports.Set("spawnShim", Napi::Function::New(env, SpawnShim, "spawnShim"));
   exports.Set("connectShim", Napi::Function::New(env, ConnectShim, "connectShim"));
+  exports.Set("reader", Napi::Function::New(env, Reader, "reader"));
   exports.Set("send", Napi::Function::New(env, Send, "send"));
   exports.Set("closeConnection", Napi::Function::New(env, CloseConnection, "closeConnection"));
   exports.Set("pipe", Napi::Function::New(env, MakePipe, "pipe"));

@@ -1,10 +1,11 @@
-// The shims' connections of one Node environment, read by one epoll thread; what they say comes out as facts.
+// The shims' connections of one Node environment, and the epoll thread beside them.
 #include "events/connections.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <csignal>
 
@@ -46,34 +47,35 @@ Status Connections::Begin() {
 
 Result<uint32_t> Connections::Add(UniqueFd fd) {
   std::lock_guard<std::mutex> lock(mutex_);
+  // Now rather than when a full socket asks for it: then there would be no way back.
   auto begun = Begin();
   if (!begun) return begun.error();
   uint32_t id = next_++;
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = id;
-  int raw = fd.get();
   sockets_[id] = std::make_unique<FrameSocket>(std::move(fd));
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, raw, &event) != 0) {
-    Error error = Error::Sys("epoll_ctl");
-    sockets_.erase(id);
-    return error;
-  }
   return id;
+}
+
+Result<UniqueFd> Connections::Reader(uint32_t connection) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto it = sockets_.find(connection);
+  if (it == sockets_.end()) return Error::Of(ENOTCONN, "fcntl");
+  UniqueFd copy(fcntl(it->second->fd(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return Error::Sys("fcntl");
+  return copy;
 }
 
 Status Connections::Send(uint32_t connection, std::string_view payload, const std::vector<int>& fds) {
   std::lock_guard<std::mutex> lock(mutex_);
   auto it = sockets_.find(connection);
   if (it == sockets_.end()) return Error::Of(ENOTCONN, "sendmsg");
-  auto sent = it->second->Send(payload, fds);
-  if (!sent) return sent;
-  if (it->second->wants_flush()) {
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT;
-    event.data.u64 = connection;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, it->second->fd(), &event);
-  }
+  FrameSocket* socket = it->second.get();
+  bool flushing = socket->wants_flush();
+  auto sent = socket->Send(payload, fds);
+  if (!sent || flushing || !socket->wants_flush()) return sent;
+  epoll_event event{};
+  event.events = EPOLLOUT;
+  event.data.u64 = connection;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->fd(), &event) != 0) return Error::Sys("epoll_ctl");
   return Ok();
 }
 
@@ -81,7 +83,8 @@ void Connections::Close(uint32_t connection) {
   std::lock_guard<std::mutex> lock(mutex_);
   auto it = sockets_.find(connection);
   if (it == sockets_.end()) return;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second->fd(), nullptr);
+  // Explicitly: a closed descriptor stays in the set while its reader's copy is open.
+  if (it->second->wants_flush()) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second->fd(), nullptr);
   sockets_.erase(it);
 }
 
@@ -94,40 +97,16 @@ Result<UniqueFd> Connections::Share() {
   return copy;
 }
 
-std::vector<Connections::Fact> Connections::Take() {
+void Connections::Flush(uint32_t connection) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<Fact> out;
-  out.swap(facts_);
-  return out;
-}
-
-// True when facts wait that nobody has been told of.
-bool Connections::Serve(uint64_t tag, uint32_t events) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  auto id = static_cast<uint32_t>(tag);
-  auto it = sockets_.find(id);
-  if (it == sockets_.end()) return false;
+  auto it = sockets_.find(connection);
+  if (it == sockets_.end() || !it->second->wants_flush()) return;
   FrameSocket* socket = it->second.get();
-  bool was_empty = facts_.empty();
-  bool broken = false;
-  if ((events & EPOLLOUT) != 0) {
-    broken = !socket->Flush().ok();
-    if (!broken && !socket->wants_flush()) {
-      epoll_event event{};
-      event.events = EPOLLIN;
-      event.data.u64 = id;
-      epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket->fd(), &event);
-    }
-  }
-  std::vector<Frame> frames;
-  broken = socket->Read(&frames) != FrameSocket::State::kOpen || broken;
-  for (Frame& frame : frames) facts_.push_back({id, false, std::move(frame.payload)});
-  if (broken) {
-    facts_.push_back({id, true, {}});
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->fd(), nullptr);
-    sockets_.erase(it);
-  }
-  return was_empty && !facts_.empty();
+  bool broken = !socket->Flush().ok();
+  if (!broken && socket->wants_flush()) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->fd(), nullptr);
+  // The reader sees the end of it.
+  if (broken) shutdown(socket->fd(), SHUT_RDWR);
 }
 
 void Connections::Loop() {
@@ -138,10 +117,12 @@ void Connections::Loop() {
     bool tell = false;
     for (int i = 0; i < n; ++i) {
       if (events[i].data.u64 == kWakeTag) return;
-      Neighbour* neighbour = events[i].data.u64 < Neighbour::kFirstTag ? nullptr : neighbour_.load();
-      bool told = neighbour != nullptr ? neighbour->Serve(events[i].data.u64, events[i].events)
-                                       : Serve(events[i].data.u64, events[i].events);
-      tell = told || tell;
+      if (events[i].data.u64 < Neighbour::kFirstTag) {
+        Flush(static_cast<uint32_t>(events[i].data.u64));
+        continue;
+      }
+      Neighbour* neighbour = neighbour_.load();
+      if (neighbour != nullptr && neighbour->Serve(events[i].data.u64, events[i].events)) tell = true;
     }
     if (tell) notify_();
   }

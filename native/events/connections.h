@@ -1,4 +1,5 @@
-// The shims' connections of one Node environment, read by one epoll thread; what they say comes out as facts.
+// The shims' connections of one Node environment. What is sent goes out at once, from whoever calls; what a
+// full socket does not take, and all that a neighbour watches, is the affair of one epoll thread.
 #pragma once
 
 #include <atomic>
@@ -7,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -29,13 +29,7 @@ class Neighbour {
 
 class Connections {
  public:
-  struct Fact {
-    uint32_t connection = 0;
-    bool closed = false;
-    std::string message;
-  };
-
-  // `notify` is called on the epoll thread when facts wait after there were none. It must not call back in
+  // `notify` is called on the epoll thread when a neighbour has something to say. It must not call back in
   // here.
   explicit Connections(std::function<void()> notify) : notify_(std::move(notify)) {}
   ~Connections();
@@ -43,10 +37,11 @@ class Connections {
   Connections& operator=(const Connections&) = delete;
 
   Result<uint32_t> Add(UniqueFd fd);
+  // A copy of the connection's descriptor. All reading is its owner's: an event loop that the answer wakes
+  // itself has it one thread earlier. The connection lasts until both are closed.
+  Result<UniqueFd> Reader(uint32_t connection);
   Status Send(uint32_t connection, std::string_view payload, const std::vector<int>& fds);
-  // No more facts of it; the socket is closed at once.
   void Close(uint32_t connection);
-  std::vector<Fact> Take();
 
   // A copy of the epoll set's descriptor, for a neighbour, who then lives as long as this object does.
   Result<UniqueFd> Share();
@@ -55,7 +50,7 @@ class Connections {
  private:
   Status Begin();
   void Loop();
-  bool Serve(uint64_t tag, uint32_t events);
+  void Flush(uint32_t connection);
 
   std::function<void()> notify_;
   std::mutex mutex_;
@@ -63,7 +58,6 @@ class Connections {
   UniqueFd epoll_;
   UniqueFd wake_;
   std::map<uint32_t, std::unique_ptr<FrameSocket>> sockets_;
-  std::vector<Fact> facts_;
   std::atomic<Neighbour*> neighbour_ = nullptr;
   uint32_t next_ = 1;
 };

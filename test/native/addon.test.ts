@@ -61,7 +61,6 @@ describe('shims', () => {
   })
 
   it('a send over a connection that was never there is refused', () => {
-    native.listen(() => undefined)
     expect(() => native.send(4711, '{}', null, [])).toThrow(expect.objectContaining({ errno: 107 }))
     native.closeConnection(4711)
   })
@@ -75,9 +74,9 @@ describe('shims', () => {
 
 describe('environments', () => {
   it('a program that only listens ends; one that awaits an answer does not', () => {
-    expect(run(`require(process.env.ADDON).listen(() => {})`)).toMatchObject({ status: 0 })
+    expect(run(`require(process.env.ADDON).listenToWatches(() => {})`)).toMatchObject({ status: 0 })
     expect(
-      run(`const native = require(process.env.ADDON); native.listen(() => {}); native.ref()
+      run(`const native = require(process.env.ADDON); native.listenToWatches(() => {}); native.ref()
            setTimeout(() => { console.log('held'); native.unref() }, 200).unref()`),
     ).toMatchObject({ status: 0, stdout: 'held\n' })
   })
@@ -87,7 +86,6 @@ describe('environments', () => {
       const { Worker } = require('node:worker_threads')
       const source = \`
         const native = require(process.env.ADDON)
-        native.listen(() => {})
         for (let i = 0; i < 20; i++) native.connectShim(process.env.DIRECTORY).catch(() => {})
         for (let i = 0; i < 5; i++) native.spawnShim(process.env.SHIM, process.env.DIRECTORY).catch(() => {})
         require('node:worker_threads').parentPort.postMessage('up')
@@ -105,7 +103,7 @@ describe('environments', () => {
 
   it('process.exit and garbage collection with calls in flight do no harm', () => {
     const result = run(
-      `const native = require(process.env.ADDON); native.listen(() => {})
+      `const native = require(process.env.ADDON)
        for (let i = 0; i < 50; i++) {
          native.connectShim(process.env.DIRECTORY).catch(() => {})
          native.container({ id: 'x', runtime: 'runc', runtimeArgs: [], pid: 1, starttime: 1 })

@@ -1,31 +1,41 @@
 // The connection to a shim over a fake native module: order, loss, and who is told what.
 import { describe, expect, it } from 'vitest'
-import type { Fact, NativeBinding } from '../../lib/native.js'
-import { ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
+import type { NativeBinding } from '../../lib/native.js'
+import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
 import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci.js'
 
 class FakeNative {
-  listener: (facts: Fact[]) => void = () => undefined
+  readonly receivers = new Map<number, (text: string | null) => void>()
   refs = 0
   sent: { connection: number; request: Record<string, unknown>; body: string | null; fds: number[] }[] = []
   closed: number[] = []
   refuse: Error | null = null
-  listen = (listener: (facts: Fact[]) => void): void => void (this.listener = listener)
   ref = (): void => void this.refs++
   unref = (): void => void this.refs--
+  reader = (connection: number): number => connection
+  receiver: Receiver = (fd, onMessage) => {
+    this.receivers.set(fd, onMessage)
+    return { close: () => void this.receivers.delete(fd) }
+  }
   closeConnection = (connection: number): void => void this.closed.push(connection)
   send = (connection: number, request: string, body: string | null, fds: number[]): void => {
     if (this.refuse) throw this.refuse
     this.sent.push({ connection, request: JSON.parse(request) as Record<string, unknown>, body, fds })
   }
   say(connection: number, ...messages: (object | null)[]): void {
-    this.listener(messages.map((message) => [connection, message && JSON.stringify(message)]))
+    for (const message of messages) this.receivers.get(connection)?.(message && JSON.stringify(message))
   }
 }
 
 async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLink; log: string[] }> {
-  const opening = ShimLink.open(native as unknown as NativeBinding, 'web', 1000, async () => connection)
+  const opening = ShimLink.open(
+    native as unknown as NativeBinding,
+    'web',
+    1000,
+    async () => connection,
+    native.receiver,
+  )
   await new Promise((resolve) => setImmediate(resolve))
   native.say(connection, { event: 'hello', pid: 1, processes: [{ id: 'init', pid: 2, starttime: 3 }] })
   const { link, processes } = await opening
@@ -118,7 +128,13 @@ describe('a connection', () => {
     ['the shim is none', null, { code: 'ERR_SHIM_EXITED' }],
   ])('is not made where %s', async (_name, said, error) => {
     const native = new FakeNative()
-    const opening = ShimLink.open(native as unknown as NativeBinding, 'web', 1000, async () => 1)
+    const opening = ShimLink.open(
+      native as unknown as NativeBinding,
+      'web',
+      1000,
+      async () => 1,
+      native.receiver,
+    )
     opening.catch(() => undefined)
     await new Promise((resolve) => setImmediate(resolve))
     native.say(1, said)
@@ -131,7 +147,7 @@ describe('a connection', () => {
   it('to a shim that says nothing is given up after the timeout', async () => {
     const native = new FakeNative()
     await expect(
-      ShimLink.open(native as unknown as NativeBinding, 'web', 20, async () => 1),
+      ShimLink.open(native as unknown as NativeBinding, 'web', 20, async () => 1, native.receiver),
     ).rejects.toMatchObject({ code: 'ERR_START_TIMEOUT' })
     expect(native.closed).toEqual([1])
   })
