@@ -17,7 +17,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check docs bench chaos kills races sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check docs bench bench-publish chaos kills races sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
 
 # Installs only what is missing, and asks the package server only then.
 define install

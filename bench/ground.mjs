@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { makeBundle } from '../examples/bundle.mjs'
 
 const cgroupRoot = '/sys/fs/cgroup'
@@ -73,6 +74,19 @@ export function makeDirectory(undo) {
   return directory
 }
 
+/** A shim that has deleted its container may need a moment to end, and has files there until then. */
+async function unmount(path) {
+  const attempts = 200
+  for (let left = attempts; ; --left) {
+    try {
+      return execFileSync('umount', [path], { stdio: ['ignore', 'ignore', 'pipe'] })
+    } catch (error) {
+      if (left === 0) throw error
+      await sleep(50)
+    }
+  }
+}
+
 /**
  * Where the library and the runtimes keep their records: in memory, as /run is on any machine with an init system. On a
  * disk the making of a file took 16 to 400 us, from minute to minute: more than all else in an exec.
@@ -83,7 +97,7 @@ export function makeRunDirectory(directory, undo) {
   mkdirSync(run)
   if (statfsSync(run).type === TMPFS_MAGIC) return run
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=711', 'libcontainer-bench', run])
-  undo.add(`unmount ${run}`, () => execFileSync('umount', [run]))
+  undo.add(`unmount ${run}`, () => unmount(run))
   return run
 }
 

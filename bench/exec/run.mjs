@@ -11,7 +11,7 @@ const part = new Part(
   'exec',
   { exec: benchExec, heap: benchHeap, parallel: benchParallel, sequence: benchSequence },
   {
-    rounds: ['60', 'rounds of the exec section; the others take a share of it'],
+    rounds: ['80', 'rounds of the exec section; the others take a share of it'],
     batch: ['8', 'samples of each kind in a round'],
     'heap-gib': ['2', 'live heap of the heap section'],
     sequence: ['1000', 'execs one after the other'],

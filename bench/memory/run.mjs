@@ -15,7 +15,7 @@ const part = new Part(
   { shim: benchShim, many: benchMany },
   {
     containers: ['500', 'of the section many'],
-    rounds: ['5', 'new programs that find them'],
+    rounds: ['9', 'new programs that find them'],
     'docker-containers': ['20', 'of dockerd, for the memory of its shims'],
   },
 )

@@ -12,7 +12,7 @@ import { heading, microseconds, say, showKinds } from '../report.mjs'
 import { interleave } from '../rounds.mjs'
 import { compare, median, time } from '../statistics.mjs'
 
-const part = new Part('start', { life: benchLife }, { rounds: ['40', 'each kind takes one life in each'] })
+const part = new Part('start', { life: benchLife }, { rounds: ['60', 'each kind takes one life in each'] })
 const { random, report, undo } = part
 
 let serial = 0
