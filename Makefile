@@ -72,7 +72,7 @@ native-test: native-tests ## doctest, plain and under AddressSanitizer and Undef
 # kernel, 100 MB) is kept in ~/.cache/libcontainer-vm.
 VM_TEST := test/vm/suite $(LAYOUT:%=--layout %) $(FILE)
 
-vm-test: setup-test build native-tests ## in machines with cgroup v2, v1 and hybrid: what depends on it; FILE= and LAYOUT= choose
+vm-test: setup-test build native-tests ## in machines with the cgroup layouts that the host has not: what depends on them; FILE= and LAYOUT= choose
 	$(VM_TEST)
 
 vm-test-all: setup-test build native-tests ## every integration test with cgroup v2 (half an hour)
