@@ -115,7 +115,12 @@ function isGone(error: unknown): boolean {
   return errno === ENOENT || errno === ECONNREFUSED
 }
 
-/** A container of `runc` or `crun`, held by a shim of its own; the handle may come and go. */
+/**
+ * A container of `runc` or `crun`, held by a shim of its own; the handle may come and go.
+ *
+ * Every call may give ERR_CONTAINER_NOT_FOUND once the container is deleted, by whichever program, and the TypeErrors and
+ * RangeErrors of bad arguments; what else a call gives is said there. After a failure the state is what it was before.
+ */
 export class Container implements AsyncDisposable {
   /** As given; no other container of this root has it. */
   readonly id: string
@@ -314,7 +319,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT for the bundle's config.json; ERR_SYSCALL for a stream that cannot be opened;
    * ERR_SHIM_EXITED when its shim is killed meanwhile. Of a checkpoint also ERR_CHECKPOINT_NOT_FOUND (it, or a parent of
    * it), ERR_STATE_CORRUPT for its config.json, and ERR_UNSUPPORTED where CRIU does not work, the runtime is built without
-   * it, or the checkpoint is a pre-dump.
+   * it, the checkpoint is a pre-dump, or `onCreated` is given with it.
    * After a failure nothing of the start is left and it may be tried again.
    */
   async start(options: StartOptions = {}): Promise<Process> {
@@ -328,11 +333,8 @@ export class Container implements AsyncDisposable {
     await this.#mustExist()
     const context: FailureContext = { containerId: this.id, processId: 'init' }
     if (from !== null && onCreated) {
-      throw new ContainerError(
-        'ERR_UNSUPPORTED',
-        'a restored program runs before onCreated could be called',
-        context,
-      )
+      const text = 'a restored program runs before onCreated could be called'
+      throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, context)
     }
     const init = this.#processes.get('init')
     if (init?.exitStatus) {
@@ -417,7 +419,7 @@ export class Container implements AsyncDisposable {
     const context: FailureContext = { containerId: this.id, processId: id }
     if (!this.#mayRun()) await this.#findRunning(context)
     if (this.#processes.has(id) || this.#starting.has(id)) {
-      throw new ContainerError('ERR_PROCESS_EXISTS', `process '${id}' exists already`, context)
+      throw toContainerError({ code: 'ERR_PROCESS_EXISTS', text: 'there is one of that id' }, context)
     }
     const own = this.#processes.get('init')?.spec ?? {}
     if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
@@ -665,10 +667,12 @@ export class Container implements AsyncDisposable {
       await this.#link.request({ op: 'remove', process: id }, context, () => undefined).answer
     } else {
       if (process && !process.exitStatus) {
-        throw new ContainerError('ERR_CONTAINER_NOT_STOPPED', `process '${id}' still runs`, context)
+        throw toContainerError({ code: 'ERR_CONTAINER_NOT_STOPPED', text: 'it still runs' }, context)
       }
       await this.#mustExist()
-      if (!process) throw new ContainerError('ERR_PROCESS_NOT_FOUND', `there is no process '${id}'`, context)
+      if (!process) {
+        throw toContainerError({ code: 'ERR_PROCESS_NOT_FOUND', text: 'there is none of that id' }, context)
+      }
       await rm(join(this.root, this.id, id), { recursive: true, force: true })
     }
     this.#processes.delete(id)

@@ -1,7 +1,7 @@
 // A process in a container: init, or one that exec started.
 import type { Readable, Writable } from 'node:stream'
 import { type Following, KeptStream } from './kept.js'
-import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
 import { checkAbortSignal, checkSignal, checkSize, checkObject, type Signal, signalName } from './options.js'
 import type { Container } from './container.js'
 import type { NativeBinding } from './native.js'
@@ -228,7 +228,7 @@ export class Process {
   async kill(signal: Signal = 'SIGTERM'): Promise<void> {
     const number = checkSignal(signal)
     const context = this.#context()
-    if (this.#exit) throw new ContainerError('ERR_PROCESS_EXITED', `process '${this.id}' has exited`, context)
+    if (this.#exit) throw toContainerError({ code: 'ERR_PROCESS_EXITED', text: 'it has exited' }, context)
     try {
       this.#host.native.signalProcess(this.pid, this.#starttime, number)
     } catch (error) {
@@ -263,9 +263,9 @@ export class Process {
     const rows = checkSize(size.rows, 'size.rows')
     const context = this.#context()
     if (!this.spec.terminal) {
-      throw new ContainerError('ERR_NOT_A_TERMINAL', `process '${this.id}' has no terminal`, context)
+      throw toContainerError({ code: 'ERR_NOT_A_TERMINAL', text: 'it has no terminal' }, context)
     }
-    if (this.#exit) throw new ContainerError('ERR_PROCESS_EXITED', `process '${this.id}' has exited`, context)
+    if (this.#exit) throw toContainerError({ code: 'ERR_PROCESS_EXITED', text: 'it has exited' }, context)
     await this.#host.request({ op: 'resize', process: this.id, columns, rows }, context)
   }
 

@@ -94,7 +94,7 @@ export function compile(blocks: Block[], directory: string, suffix: string): voi
     types: ['node'],
     typeRoots: [join(packageRoot, 'node_modules/@types')],
     strict: true,
-    skipLibCheck: true,
+    skipLibCheck: false, // the declarations of the package are looked at, too
     inlineSourceMap: true,
     rootDir: directory,
   })

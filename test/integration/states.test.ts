@@ -396,12 +396,16 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
     ],
   }
 
-async function outcome(promise: Promise<unknown>): Promise<unknown> {
+/** What it gave, or the code of its error, which must say whose it is. */
+async function outcome(promise: Promise<unknown>, containerId: string): Promise<unknown> {
   try {
     return { is: await promise }
   } catch (error) {
-    const { name, code } = error as { name: string; code?: unknown }
-    return name === 'ContainerError' ? code : { is: name, error }
+    const { name, code, message } = error as Error & { code?: unknown }
+    if (name !== 'ContainerError') return { is: name, error }
+    expect(error).toMatchObject({ containerId })
+    expect(message).toContain(`'${containerId}'`)
+    return code
   }
 }
 
@@ -412,7 +416,7 @@ describe.skipIf(skip).each(runtimes)('every method in every state, %s', (runtime
     test.each(Object.entries(methods))(`${state}: %s`, async (_, [call, row]) => {
       let seen: unknown
       await enter(ground, async (container) => {
-        seen = await outcome(call(container, ground))
+        seen = await outcome(call(container, ground), container.id)
       })
       const expected = row[state]
       if (expected === 'done') expect(seen).toEqual({ is: undefined })
