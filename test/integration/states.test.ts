@@ -4,10 +4,18 @@ import { Container, type ContainerErrorCode } from '../../lib/index.js'
 import { freeze, type Ground, unfreeze, useContainers } from '../support/containers.js'
 import { failure } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
+import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
 
 type State = 'created' | 'half-started' | 'running' | 'paused' | 'stopped' | 'deleted' | 'closed'
+
+/** The kernel may count the threads of the runtime's init for a moment longer, since they are freed by RCU. */
+async function running(ground: Ground): Promise<Container> {
+  const container = await ground.running()
+  await eventually('a count of 1', () => container.statsSync().pids.current === 1)
+  return container
+}
 
 const states: Record<State, (ground: Ground, act: (container: Container) => Promise<void>) => Promise<void>> =
   {
@@ -19,9 +27,9 @@ const states: Record<State, (ground: Ground, act: (container: Container) => Prom
       await container.start({ onCreated: () => (acting = act(container)) }).catch(() => undefined)
       await acting
     },
-    running: async (ground, act) => act(await ground.running()),
+    running: async (ground, act) => act(await running(ground)),
     paused: async (ground, act) => {
-      const container = await ground.running()
+      const container = await running(ground)
       await freeze(container.id)
       try {
         await act(container)
@@ -41,7 +49,7 @@ const states: Record<State, (ground: Ground, act: (container: Container) => Prom
       await act(container)
     },
     closed: async (ground, act) => {
-      const container = await ground.running()
+      const container = await running(ground)
       await container.close()
       await act(container)
     },
