@@ -8,6 +8,7 @@ import { makeBundle, temporaryDirectory } from '../../examples/bundle.mjs'
 const [root, ...modules] = process.argv.slice(2)
 const memory = 64 * 1024 * 1024
 const bundle = makeBundle(temporaryDirectory('page'), {
+  hostname: 'runc', // as `runc spec` has it
   process: { args: ['/bin/sleep', '1000000'] },
   resources: { memory: { limit: memory, swap: memory }, pids: { limit: 64 } },
 })
