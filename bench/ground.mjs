@@ -110,8 +110,8 @@ export function makeBundles(directory) {
 }
 
 /** A C program of the bench: `source` is a URL, the answer is the path of the binary. */
-export function compile(source, binary) {
-  const args = ['-O2', '-Wall', '-Werror', '-static', '-o', binary, source.pathname]
+export function compile(source, binary, flags = ['-static']) {
+  const args = ['-O2', '-Wall', '-Werror', ...flags, '-o', binary, source.pathname]
   execFileSync('cc', args, { stdio: 'inherit' })
   return binary
 }

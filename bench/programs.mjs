@@ -41,6 +41,11 @@ export class TimedProgram {
     })
   }
 
+  /** A line that is not answered. */
+  note(line) {
+    this.#child.stdin.write(`${line}\n`)
+  }
+
   async stop() {
     if (this.#error) return
     this.#child.stdin.end()
@@ -66,9 +71,10 @@ export class Host {
   #waiting = null
   #error = null
 
-  /** `flags` are Node's own. */
-  constructor(module, flags, settings) {
-    this.#child = fork(module, [JSON.stringify(settings)], { execArgv: flags })
+  /** `flags` are Node's own; `environment` comes on top of this program's. */
+  constructor(module, flags, settings, environment = {}) {
+    const env = { ...process.env, ...environment }
+    this.#child = fork(module, [JSON.stringify(settings)], { execArgv: flags, env })
     this.#child.on('message', ({ error, value }) => {
       const waiting = this.#waiting
       this.#waiting = null

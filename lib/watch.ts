@@ -19,8 +19,8 @@ interface Core {
   removed: boolean
   closed: boolean
   held: boolean
-  /** Iterations that wait. They keep the watcher alive. */
-  waiting: ((end: boolean) => void)[]
+  /** Iterations that wait: given what there is, or the end. They keep the watcher alive. */
+  waiting: ((count: number) => void)[]
 }
 
 const cores = new WeakMap<NativeBinding, Map<number, Core>>()
@@ -47,8 +47,14 @@ function receive(core: Core, count: number, atMs: number, removed: boolean): voi
     core.atMs = atMs
   }
   core.removed ||= removed
-  if (core.count > 0) core.waiting.shift()?.(false)
-  if (core.removed) for (const wake of core.waiting.splice(0)) wake(true)
+  if (core.count > 0) core.waiting.shift()?.(taken(core))
+  if (core.removed) for (const wake of core.waiting.splice(0)) wake(0)
+}
+
+function taken(core: Core): number {
+  const { count } = core
+  core.count = 0
+  return count
 }
 
 function release(core: Core): void {
@@ -57,7 +63,7 @@ function release(core: Core): void {
   if (core.held) core.native.unref()
   core.native.closeWatch(core.watch)
   coresOf(core.native).delete(core.watch)
-  for (const wake of core.waiting.splice(0)) wake(true)
+  for (const wake of core.waiting.splice(0)) wake(0)
 }
 
 const dropped = new FinalizationRegistry((core: Core) => {
@@ -179,19 +185,27 @@ export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDispo
    * What happens from now on, and what has not been read yet; ends when the watcher is closed or, with what is left told
    * first, when the cgroup is removed. Leaving the loop closes nothing. Two iterations share the events between them.
    */
-  async *[Symbol.asyncIterator](): AsyncIterator<Event, undefined, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<Event, undefined, undefined> {
     const core = this.#core
-    for (;;) {
-      if (core.closed) return
-      if (core.count > 0) {
-        const { count, atMs } = core
-        core.count = 0
-        yield this.toEvent(new Date(atMs), count)
-      } else if (core.removed) {
-        return
-      } else {
-        await new Promise<boolean>((resolve) => core.waiting.push(resolve))
-      }
+    let left = false
+    const end = { value: undefined, done: true } as const
+    const toResult = (count: number): IteratorResult<Event, undefined> =>
+      count === 0 ? end : { value: this.toEvent(new Date(core.atMs), count), done: false }
+    return {
+      // By hand, since a generator is some turns of promises later, and this is what hosts wait for.
+      next: () => {
+        if (left || core.closed) return Promise.resolve(end)
+        if (core.count > 0 || core.removed) return Promise.resolve(toResult(taken(core)))
+        return new Promise((resolve) => {
+          core.waiting.push((count) => {
+            resolve(toResult(count))
+          })
+        })
+      },
+      return: () => {
+        left = true
+        return Promise.resolve(end)
+      },
     }
   }
 }

@@ -7,7 +7,7 @@ import { TimedProgram } from '../programs.mjs'
 
 const stateOf = (root, id) => join(root, id, 'state.json')
 
-/** The cgroups of `model`, a container of runc, each once. */
+/** The cgroups of a record of runc's, each once. */
 function directoriesOf(record) {
   return [...new Set(Object.values(record.cgroup_paths))]
 }
@@ -25,13 +25,17 @@ function fillCpuset(directory) {
   }
 }
 
-/** Makes `count` of them after the model's image; resolves with their ids, once all processes are in their place. */
-export async function makeCrowd({ count, name, model, root, runtimeRoot, sleepers, undo }) {
+/**
+ * Makes `count` of them after the model's image, a container of runc; resolves with their ids, once all processes are in
+ * their place. `only`: with a cgroup of this controller alone.
+ */
+export async function makeCrowd({ count, name, model, root, runtimeRoot, sleepers, only, undo }) {
   const program = new TimedProgram(sleepers, [String(count)])
   undo.add('end the sleeping processes', () => program.stop())
   const pids = await program.ask('')
-  const text = readFileSync(stateOf(runtimeRoot, model.id), 'utf8')
-  const before = JSON.parse(text)
+  const before = JSON.parse(readFileSync(stateOf(runtimeRoot, model.id), 'utf8'))
+  if (only) before.cgroup_paths = { [only]: before.cgroup_paths[only] }
+  const text = JSON.stringify(before)
   const made = []
   // Undone in reverse order: when the processes have ended.
   undo.add(`remove ${count} cgroups`, async () => {

@@ -1,8 +1,8 @@
 // The least that it takes to learn of an OOM or of exits: a C program that waits on the same descriptors and looks at the
-// clock. `floor [MEMORY_CGROUP]` stays, and answers each line with nanoseconds of CLOCK_MONOTONIC:
+// clock. `floor [MEMORY_CGROUP]` stays, and keeps nanoseconds of CLOCK_MONOTONIC:
 //   signal           when the next OOM is signalled (v1's eventfd), which is before the victim is killed
-//   counted          when the kernel has counted the kill, looked at without a pause from that signal on
 //   exits PID...     when each of them had ended, in that order
+//   tell             prints them; not before it is asked, since whoever reads them is being measured
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -30,50 +30,38 @@ static long long Now(void) {
   return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static long Kills(int control) {
-  char text[256];
-  ssize_t size = pread(control, text, sizeof(text) - 1, 0);
-  if (size < 0) Die("oom_control");
-  text[size] = 0;
-  const char* at = strstr(text, "oom_kill ");
-  return at == NULL ? 0 : atol(at + 9);
-}
-
-static int Register(const char* directory, int* control) {
+static int Register(const char* directory) {
   char path[4096], line[64];
   snprintf(path, sizeof(path), "%s/memory.oom_control", directory);
-  *control = open(path, O_RDONLY | O_CLOEXEC);
+  int control = open(path, O_RDONLY | O_CLOEXEC);
   snprintf(path, sizeof(path), "%s/cgroup.event_control", directory);
   int event_control = open(path, O_WRONLY | O_CLOEXEC);
   int signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (*control < 0 || event_control < 0 || signal < 0) Die(path);
-  int size = snprintf(line, sizeof(line), "%d %d", signal, *control);
+  if (control < 0 || event_control < 0 || signal < 0) Die(path);
+  int size = snprintf(line, sizeof(line), "%d %d", signal, control);
   if (write(event_control, line, (size_t)size) != size) Die(path);
   close(event_control);
   return signal;
 }
 
-static void Oom(int signal, int control, int counted) {
+static long long at[kMaxPids];
+static int count;
+
+static void Oom(int signal) {
   uint64_t ignored;
-  long before = Kills(control);
   while (read(signal, &ignored, sizeof(ignored)) > 0) {
   }
   struct pollfd ready = {signal, POLLIN, 0};
   if (poll(&ready, 1, -1) != 1) Die("poll");
-  long long at = Now();
-  if (counted) {
-    while (Kills(control) == before) {
-    }
-    at = Now();
-  }
-  printf("%lld\n", at);
+  at[0] = Now();
+  count = 1;
 }
 
 static void Exits(char* pids) {
-  static long long at[kMaxPids];
   struct epoll_event events[64];
   int epoll = epoll_create1(EPOLL_CLOEXEC);
-  int fds[kMaxPids], count = 0;
+  int fds[kMaxPids];
+  count = 0;
   for (char* word = strtok(pids, " \n"); word != NULL && count < kMaxPids; word = strtok(NULL, " \n")) {
     int fd = (int)syscall(SYS_pidfd_open, atoi(word), 0);
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u32 = (uint32_t)count};
@@ -85,27 +73,23 @@ static void Exits(char* pids) {
     for (int i = 0; i < n; ++i) at[events[i].data.u32] = Now();
     left -= n > 0 ? n : 0;
   }
-  for (int i = 0; i < count; ++i) {
-    close(fds[i]);
-    printf("%lld%c", at[i], i + 1 < count ? ' ' : '\n');
-  }
+  for (int i = 0; i < count; ++i) close(fds[i]);
   close(epoll);
 }
 
 int main(int argc, char** argv) {
   char* line = NULL;
   size_t room = 0;
-  int control = -1;
-  int signal = argc == 2 ? Register(argv[1], &control) : -1;
+  int signal = argc == 2 ? Register(argv[1]) : -1;
   while (getline(&line, &room, stdin) > 0) {
     if (strncmp(line, "signal", 6) == 0) {
-      Oom(signal, control, 0);
-    } else if (strncmp(line, "counted", 7) == 0) {
-      Oom(signal, control, 1);
+      Oom(signal);
     } else if (strncmp(line, "exits ", 6) == 0) {
       Exits(line + 6);
+    } else {
+      for (int i = 0; i < count; ++i) printf("%lld%c", at[i], i + 1 < count ? ' ' : '\n');
+      fflush(stdout);
     }
-    fflush(stdout);
   }
   return 0;
 }

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
 
 #include "core/keyed_text.h"
-#include "core/unique_fd.h"
 
 namespace lc::events {
 
@@ -15,19 +17,28 @@ Result<MemoryFile> MemoryFile::Open(std::string path) {
   return MemoryFile(std::move(path), st.st_ino);
 }
 
-MemoryFile::Outcome MemoryFile::Read(MemoryCounts* out) const {
+MemoryFile::Outcome MemoryFile::Read(MemoryCounts* out) {
   auto gone = [] { return errno == ENOENT || errno == ENODEV ? Outcome::kGone : Outcome::kFailed; };
-  UniqueFd fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return gone();
-  // The kernel numbers the nodes of a cgroup file system anew for every one that is made.
-  struct stat st {};
-  if (fstat(fd.get(), &st) != 0) return Outcome::kFailed;
-  if (st.st_ino != inode_) return Outcome::kGone;
+  UniqueFd fd = std::move(kept_);
+  if (!fd) {
+    fd.Reset(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return gone();
+    // The kernel numbers the nodes of a cgroup file system anew for every one that is made.
+    struct stat st {};
+    if (fstat(fd.get(), &st) != 0) return Outcome::kFailed;
+    if (st.st_ino != inode_) return Outcome::kGone;
+  }
   char text[1024];
-  ssize_t size = read(fd.get(), text, sizeof(text));
+  ssize_t size = pread(fd.get(), text, sizeof(text), 0);
   if (size < 0) return gone();
   *out = ParseMemoryCounts({text, static_cast<size_t>(size)});
+  if (keep_) kept_ = std::move(fd);
   return Outcome::kCounts;
+}
+
+void MemoryFile::Keep(bool keep) {
+  keep_ = keep;
+  if (!keep) kept_.Reset();
 }
 
 MemoryCounts ParseMemoryCounts(std::string_view text) {

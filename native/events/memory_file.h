@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/result.h"
+#include "core/unique_fd.h"
 
 namespace lc::events {
 
@@ -20,8 +21,8 @@ struct MemoryCounts {
   bool killer_off = false;           // v1: oom_kill_disable
 };
 
-// v1 memory.oom_control or v2 memory.events. Opened for each look: an open one costs a descriptor and, once
-// it was read, a page of the kernel's.
+// v1 memory.oom_control or v2 memory.events. Opened for each look, unless the next one is near: an open one
+// costs a descriptor and, once it was read, a page of the kernel's.
 class MemoryFile {
  public:
   enum class Outcome { kCounts, kGone, kFailed };
@@ -29,13 +30,17 @@ class MemoryFile {
   // ENOENT or ENODEV when the cgroup is not there.
   static Result<MemoryFile> Open(std::string path);
   // kFailed: no descriptor to be had just now, for one.
-  Outcome Read(MemoryCounts* out) const;
+  Outcome Read(MemoryCounts* out);
+  // Stays open after a look that succeeds, until this is taken back.
+  void Keep(bool keep);
 
  private:
   MemoryFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
 
   std::string path_;
   ino_t inode_;
+  bool keep_ = false;
+  UniqueFd kept_;
 };
 
 MemoryCounts ParseMemoryCounts(std::string_view text);

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include <cstddef>
+#include <ctime>
+#include <iterator>
 #include <string_view>
 
 #include "events/memory_file.h"
@@ -14,21 +16,41 @@
 namespace lc::events {
 namespace {
 
-// An OOM is announced when it begins. The victim is chosen, reported on the console and counted some 50 to
-// 500 us later, more where other allocations of the cgroup wait for the same lock, or never: when memory was
-// freed meanwhile, or when the OOM is an ancestor's and the victim somebody else's. So the counter is looked
-// at again for a tenth of a second.
-constexpr uint32_t kAgainUsec[] = {15,  15,  20,  20,  30,   30,   40,   50,    50,    100,
-                                   100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 50000};
+// An OOM is announced when it begins. Its victim is chosen, reported on the console and counted some 10 to
+// 500 us later; later still where other allocations of the cgroup wait for the same lock or the console is
+// slow; or never: when memory was freed meanwhile, or when the OOM is an ancestor's and the victim somebody
+// else's. So the counter is looked at again, often enough to be no millisecond late.
+uint32_t AwaitKillUsec(int64_t waited_usec) {
+  if (waited_usec < 500) return 20;
+  if (waited_usec < 20'000) return 200;
+  return waited_usec < 100'000 ? 900 : 0;
+}
+// A kill that was counted may have been one of several for one announcement. Whoever is told of it wants the
+// CPU now.
+constexpr uint32_t kAfterKillUsec[] = {800, 1600, 3200, 6400, 12800, 25600, 50000};
 // v2: memory.max was run into. The kernel holds back what follows within 10 ms, and an OOM may be what
 // follows.
 constexpr uint32_t kAtLimitUsec[] = {200, 800, 3000};
 constexpr uint32_t kFailedUsec = 50000;  // no descriptor was left for a look
 
-template <size_t N>
-uint32_t Next(const uint32_t (&steps)[N], size_t* step) {
-  return *step < N ? steps[(*step)++] : 0;
+int64_t NowUsec() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
 }
+
+// A row of looks: none left before it begins.
+template <size_t N>
+class Steps {
+ public:
+  explicit Steps(const uint32_t (&usec)[N]) : usec_(usec) {}
+  void Begin() { step_ = 0; }
+  uint32_t Next() { return step_ < N ? usec_[step_++] : 0; }
+
+ private:
+  const uint32_t (&usec_)[N];
+  size_t step_ = N;
+};
 
 class OomV1 final : public Source {
  public:
@@ -45,11 +67,11 @@ class OomV1 final : public Source {
     return Ok();
   }
 
-  void Look(Why why, uint32_t) override {
+  void Look(Why, uint32_t) override {
     uint64_t signals = 0;
     if (read(signal_.get(), &signals, sizeof(signals)) != sizeof(signals)) signals = 0;
-    if (why == Why::kTold || signals > 0) step_ = 0;
     MemoryCounts counts;
+    file_.Keep(true);
     switch (file_.Read(&counts)) {
       case MemoryFile::Outcome::kCounts:
         if (!counts.oom_kill || counts.killer_off) {
@@ -57,12 +79,14 @@ class OomV1 final : public Source {
           uncounted_ += signals;
         } else if (signals > 0) {
           announced_ = true;
+          announced_usec_ = NowUsec();
         }
         if (counts.oom_kill && *counts.oom_kill - before_ > kills_) {
           kills_ = *counts.oom_kill - before_;
           announced_ = false;
+          after_kill_.Begin();
         }
-        again_usec_ = Next(kAgainUsec, &step_);
+        again_usec_ = announced_ ? AwaitKillUsec(NowUsec() - announced_usec_) : after_kill_.Next();
         if (again_usec_ == 0) announced_ = false;
         break;
       case MemoryFile::Outcome::kGone:
@@ -73,10 +97,12 @@ class OomV1 final : public Source {
         again_usec_ = 0;
         break;
       case MemoryFile::Outcome::kFailed:
+        if (signals > 0) announced_usec_ = NowUsec();
         announced_ = announced_ || signals > 0;
         again_usec_ = kFailedUsec;
         break;
     }
+    file_.Keep(again_usec_ != 0);
     totals_[kOomKills] = kills_ + uncounted_;
   }
 
@@ -88,7 +114,8 @@ class OomV1 final : public Source {
   uint64_t kills_ = 0;      // counted by the kernel since
   uint64_t uncounted_ = 0;  // OOMs beside
   bool announced_ = false;  // a kill is awaited
-  size_t step_ = 0;
+  int64_t announced_usec_ = 0;
+  Steps<std::size(kAfterKillUsec)> after_kill_{kAfterKillUsec};
 };
 
 class MemoryEventsV2 final : public Source {
@@ -126,19 +153,22 @@ class MemoryEventsV2 final : public Source {
 
   void Look(Why, uint32_t) override {
     MemoryCounts counts;
+    file_.Keep(true);
     switch (file_.Read(&counts)) {
       case MemoryFile::Outcome::kCounts: {
         uint64_t kills = counts.oom_kill.value_or(0);
         if (kills != last_.oom_kill.value_or(0)) {
           awaited_ = false;
+          after_kill_.Begin();
         } else if (counts.oom != last_.oom) {
           awaited_ = true;
-          step_ = 0;
+          awaited_since_usec_ = NowUsec();
         } else if (counts.max != last_.max && !awaited_) {
-          limit_step_ = 0;
+          at_limit_.Begin();
         }
         last_ = counts;
-        again_usec_ = awaited_ ? Next(kAgainUsec, &step_) : Next(kAtLimitUsec, &limit_step_);
+        again_usec_ = awaited_ ? AwaitKillUsec(NowUsec() - awaited_since_usec_) : at_limit_.Next();
+        if (again_usec_ == 0 && !awaited_) again_usec_ = after_kill_.Next();
         if (again_usec_ == 0) awaited_ = false;
         totals_[kOomKills] = kills - before_.oom_kill.value_or(0);
         totals_[kHighBreaches] = counts.high - before_.high;
@@ -152,6 +182,7 @@ class MemoryEventsV2 final : public Source {
         again_usec_ = kFailedUsec;
         break;
     }
+    file_.Keep(again_usec_ != 0);
   }
 
  private:
@@ -165,8 +196,9 @@ class MemoryEventsV2 final : public Source {
   MemoryCounts before_;
   MemoryCounts last_;
   bool awaited_ = false;  // an OOM began, and its kill is not counted yet
-  size_t step_ = sizeof(kAgainUsec) / sizeof(kAgainUsec[0]);
-  size_t limit_step_ = sizeof(kAtLimitUsec) / sizeof(kAtLimitUsec[0]);
+  int64_t awaited_since_usec_ = 0;
+  Steps<std::size(kAtLimitUsec)> at_limit_{kAtLimitUsec};
+  Steps<std::size(kAfterKillUsec)> after_kill_{kAfterKillUsec};
 };
 
 uint64_t IdentityOf(const struct stat& st) {
