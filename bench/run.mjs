@@ -38,8 +38,8 @@ const parts = {
   },
   events: {
     program: 'events/run.mjs',
-    quick: ['--samples=20', '--burst=200'],
-    smallest: ['--samples=1', '--burst=10'],
+    quick: ['--samples=20', '--burst=200', '--watchers=500', '--idle=5', '--kills=200', '--soakers=20'],
+    smallest: ['--samples=1', '--burst=10', '--watchers=5', '--idle=0.2', '--kills=6', '--soakers=2'],
   },
 }
 const usage = `usage: node bench/run.mjs [options]

@@ -263,8 +263,8 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * At most so many descriptors of cgroup files and directories stay open between calls, of all handles of this thread
-   * together; what is above it is closed at once. Unless told, half of the soft limit on open files (as it was when the
+   * At most so many descriptors of cgroup files and directories, runtimes' records and init processes stay open between
+   * calls, of all handles of this thread together; a handle that is closed, or whose container is deleted, keeps none; what is above it is closed at once. Unless told, half of the soft limit on open files (as it was when the
    * package was loaded) and at most 16,384; 0 keeps none. Few or none: the same answers, later. They are also given back
    * when the program runs out of descriptors within a call of this library, and after half a minute without use when
    * others have need of them.
@@ -695,6 +695,7 @@ export class Container implements AsyncDisposable {
     if (known) await this.#deleteByShim(options.force === true, context)
     else await removeDirectory(this.root, this.id)
     this.#deleted = true
+    this.#giveBack()
     this.#hub.deleted()
     this.#link?.close()
   }
@@ -790,6 +791,7 @@ export class Container implements AsyncDisposable {
       process.abandon(error)
       await process.close()
     }
+    this.#giveBack()
     this.#hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
     if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
@@ -994,6 +996,7 @@ export class Container implements AsyncDisposable {
   /** The kernel side of this container as it runs with that init. */
   #boxOf(init: Process): ContainerBox {
     if (this.#box?.init !== init) {
+      this.#giveBack()
       const box = this.#native.container({
         id: this.id,
         runtime: this.runtime,
@@ -1004,6 +1007,11 @@ export class Container implements AsyncDisposable {
       this.#box = { init, box }
     }
     return this.#box.box
+  }
+
+  /** What is kept open of the container's files: not for the garbage collector to close some day. */
+  #giveBack(): void {
+    if (this.#box) this.#native.giveBack(this.#box.box)
   }
 
   async #ask<T>(question: () => Promise<T>): Promise<T> {
@@ -1108,6 +1116,7 @@ export class Container implements AsyncDisposable {
       onCreated: (pid, starttime) => this.#created?.(pid, starttime),
       onDeleted: () => {
         this.#deleted = true
+        this.#giveBack()
         this.#hub.deleted()
       },
       onClosed: () => this.#linkClosed(link),

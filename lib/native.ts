@@ -61,6 +61,8 @@ export interface NativeBinding {
   container(query: ContainerQuery): ContainerBox
   /** The most descriptors that this environment's boxes keep open together; closes what is above it. */
   limitDescriptors(limit: number): void
+  /** Closes what the box keeps open; a later call may keep something again. */
+  giveBack(box: ContainerBox): void
   status(box: ContainerBox): Promise<'created' | 'running' | 'paused' | 'stopped'>
   pids(box: ContainerBox): Promise<number[]>
   pidsSync(box: ContainerBox): number[]

@@ -28,8 +28,9 @@ const usage = `usage: node bench/events/run.mjs [options]
   --samples=N       OOM kills and exits of which each is timed; 100
   --burst=N         exits at once; 1000
   --watchers=N      idle watchers, each on a cgroup of its own; 10000
-  --idle=SECONDS    how long they are left alone; 60
-  --kills=N         OOM kills of the soak, over 100 containers; 5000
+  --idle=SECONDS    how long they are left alone; 30
+  --kills=N         OOM kills of the soak; 5000
+  --soakers=N       containers that they happen in, by turns; 100
   --check           exit with 1 when a figure is not reached
 `
 const { values } = parseArgs({
@@ -38,8 +39,9 @@ const { values } = parseArgs({
     samples: { type: 'string', default: '100' },
     burst: { type: 'string', default: '1000' },
     watchers: { type: 'string', default: '10000' },
-    idle: { type: 'string', default: '60' },
+    idle: { type: 'string', default: '30' },
     kills: { type: 'string', default: '5000' },
+    soakers: { type: 'string', default: '100' },
     check: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -49,7 +51,6 @@ const samples = Number(values.samples)
 const settleMs = 20
 const limitBytes = 16 * 1024 * 1024
 const burstContainers = 10
-const soakContainers = 100
 /** Soaking containers that run out of memory at the same time: the kernel does one after the other anyway. */
 const soakAtOnce = 4
 const hog = ['/bin/busybox', 'tail', '/dev/zero']
@@ -250,7 +251,7 @@ async function benchIdle() {
   say(`the whole program, Node's own threads included: ${ms(perMinute(allNs))} ms a minute`)
 
   // They are no less awake for it: some run out of memory, and their watchers alone tell.
-  const some = crowd.ids.filter((_, index) => index % Math.ceil(size / 20) === 7)
+  const some = crowd.ids.filter((_, index) => index % Math.ceil(size / 20) === 0)
   for (const id of some) {
     const cgroup = directory.replaceAll(model.id, id)
     writeFileSync(join(cgroup, v1 ? 'memory.limit_in_bytes' : 'memory.max'), String(limitBytes))
@@ -288,6 +289,7 @@ async function benchIdle() {
 
 async function benchSoak() {
   const kills = Number(values.kills)
+  const soakContainers = Number(values.soakers)
   heading(`${kills} OOM kills over ${soakContainers} containers`)
   const containers = []
   while (containers.length < soakContainers) containers.push(await makeContainer())

@@ -2,6 +2,7 @@
 #include "addon/container_box.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -88,6 +89,12 @@ Result<CgroupPaths> ContainerBox::Paths() {
   return (*handle)->paths();
 }
 
+void ContainerBox::GiveBack() {
+  kept_.CloseAll();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (handle_) handle_->Trim();
+}
+
 Result<CgroupPaths> ContainerBox::WatchPaths() const {
   auto record = LoadRecord();
   if (!record) return record.error();
@@ -96,6 +103,21 @@ Result<CgroupPaths> ContainerBox::WatchPaths() const {
 
 bool ContainerBox::InitRuns() const {
   return IsAlive(query_.init_pid, query_.init_start);
+}
+
+// ERR_CONTAINER_EXITED unless init runs: by a pidfd that is kept, where the kernel has them.
+Status ContainerBox::MustRun() {
+  UniqueFd init = kept_.Take(kInit);
+  if (!init) {
+    auto opened = OpenPidfd(query_.init_pid, query_.init_start);
+    if (!opened && opened.error().err == ENOSYS) return InitRuns() ? Ok() : Exited();
+    if (!opened) return opened.error().err == ESRCH ? Exited() : opened.error();
+    init = std::move(*opened);
+  }
+  pollfd exit{init.get(), POLLIN, 0};
+  if (poll(&exit, 1, 0) != 0) return Exited();
+  kept_.Keep(kInit, std::move(init));
+  return Ok();
 }
 
 BoxPointer ToBox(const Napi::Value& value) {
@@ -141,16 +163,22 @@ Result<Stats> ContainerBox::ReadStats() {
 Status ContainerBox::Pause(int timeout_ms) {
   auto paths = Paths();
   if (!paths) return paths.error();
-  auto frozen = Freeze(*paths, timeout_ms);
+  FreezerFiles files{kept_.Take(kFreezerControl), kept_.Take(kFreezerEvents)};
+  auto frozen = Freeze(*paths, timeout_ms, &files);
   if (!frozen) return frozen.error();
+  kept_.Keep(kFreezerControl, std::move(files.control));
+  kept_.Keep(kFreezerEvents, std::move(files.events));
   return Ok();
 }
 
 Status ContainerBox::Resume() {
   auto paths = Paths();
   if (!paths) return paths.error();
-  auto thawed = Thaw(*paths);
+  FreezerFiles files{kept_.Take(kFreezerControl), kept_.Take(kFreezerEvents)};
+  auto thawed = Thaw(*paths, &files);
   if (!thawed) return thawed.error();
+  kept_.Keep(kFreezerControl, std::move(files.control));
+  kept_.Keep(kFreezerEvents, std::move(files.events));
   return Ok();
 }
 
@@ -194,20 +222,41 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   if (!resources) return resources.error();
   auto handle = Handle();
   if (!handle) return handle.error();
-  // Programs that use this library take turns; a runtime of its own accord does not.
-  UniqueFd lock(open(record_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const CgroupPaths& paths = (*handle)->paths();
+  UniqueFd kept = kept_.Take(kRecordDirectory);
+  bool was_kept = static_cast<bool>(kept);
+  auto lock = LockRecord(std::move(kept));
+  if (!lock) return lock.error();
+  Status updated = UpdateLocked(lock->get(), paths, *resources, options);
+  if (!updated && was_kept && updated.error().err == ENOENT) {
+    // Somebody put another directory in the place of the one that was kept.
+    lock = LockRecord(UniqueFd());
+    if (!lock) return lock.error();
+    updated = UpdateLocked(lock->get(), paths, *resources, options);
+  }
+  if (updated && flock(lock->get(), LOCK_UN) == 0) kept_.Keep(kRecordDirectory, std::move(*lock));
+  return updated;
+}
+
+// Programs that use this library take turns; a runtime of its own accord does not.
+Result<UniqueFd> ContainerBox::LockRecord(UniqueFd kept) const {
+  UniqueFd lock = std::move(kept);
+  if (!lock) lock.Reset(open(record_directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock) return Error::Sys("open", record_directory_).With("ERR_CONTAINER_EXITED");
   if (flock(lock.get(), LOCK_EX) != 0) return Error::Sys("flock", record_directory_);
-  const CgroupPaths& paths = (*handle)->paths();
+  return lock;
+}
+
+Status ContainerBox::UpdateLocked(int directory, const CgroupPaths& paths, const Resources& resources,
+                                  const PlanOptions& options) {
   if (record_kind_ == RuntimeRecord::Kind::kRunc) {
-    Status updated = UpdateRecorded(lock.get(), paths, *resources, options);
-    Lane::CloseLater(std::move(lock));
-    return updated;
+    return UpdateRecorded(directory, paths, resources, options);
   }
   auto record = LoadRecord();
   if (!record) return record.error();
-  if (!IsAlive(query_.init_pid, query_.init_start)) return Exited();
-  auto plan = PlanUpdate(*resources, paths, options, CurrentOf(paths));
+  auto runs = MustRun();
+  if (!runs) return runs;
+  auto plan = PlanUpdate(resources, paths, options, CurrentOf(paths));
   if (!plan) return plan.error();
   auto applied = ApplyPlan(paths, *plan);
   if (!applied) return applied.error();
@@ -222,7 +271,9 @@ Status ContainerBox::UpdateRecorded(int directory, const CgroupPaths& paths, con
     return error.err == ENOENT ? std::move(error).With("ERR_CONTAINER_EXITED") : error;
   }
   const RuncRecord& record = file->record();
-  if (record.init_pid() != query_.init_pid || !IsAlive(query_.init_pid, query_.init_start)) return Exited();
+  if (record.init_pid() != query_.init_pid) return Exited();
+  auto runs = MustRun();
+  if (!runs) return runs;
   options.recorded_memory = record.memory();
   options.recorded_swap = record.memory_swap();
   auto plan = PlanUpdate(resources, paths, options, CurrentOf(paths));

@@ -31,7 +31,7 @@ struct ContainerQuery {
 class ContainerBox {
  public:
   ContainerBox(ContainerQuery query, std::shared_ptr<DescriptorBudget> budget)
-      : query_(std::move(query)), budget_(std::move(budget)) {}
+      : query_(std::move(query)), budget_(std::move(budget)), kept_(budget_.get()) {}
 
   // "created", "running", "paused" or "stopped".
   Result<std::string> ReadStatus();
@@ -49,19 +49,30 @@ class ContainerBox {
   // before when either fails.
   Status Update(const std::string& json, PlanOptions options);
 
+  // Closes what is kept open between calls.
+  void GiveBack();
+
   Result<std::shared_ptr<CgroupHandle>> Handle();
   // For those who look at the cgroup by themselves; opens nothing.
   Result<CgroupPaths> WatchPaths() const;
   bool InitRuns() const;
 
  private:
+  // Places in `kept_`.
+  enum : size_t { kFreezerControl, kFreezerEvents, kRecordDirectory, kInit };
+
   Result<RuntimeRecord> LoadRecord() const;
   Result<CgroupPaths> Paths();
+  Status MustRun();
+  Result<UniqueFd> LockRecord(UniqueFd kept) const;
+  Status UpdateLocked(int directory, const CgroupPaths& paths, const Resources& resources,
+                      const PlanOptions& options);
   Status UpdateRecorded(int directory, const CgroupPaths& paths, const Resources& resources,
                         PlanOptions options);
 
   const ContainerQuery query_;
   const std::shared_ptr<DescriptorBudget> budget_;
+  KeptDescriptors kept_;
   std::mutex mutex_;
   std::shared_ptr<CgroupHandle> handle_;
   std::string record_directory_;

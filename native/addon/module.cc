@@ -139,6 +139,11 @@ Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value GiveBack(const Napi::CallbackInfo& info) {
+  ToBox(info[0])->GiveBack();
+  return info.Env().Undefined();
+}
+
 Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
   auto box = ToBox(info[0]);
   return Async<std::string>::Run(
@@ -257,6 +262,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("startTime", Napi::Function::New(env, StartTime, "startTime"));
   exports.Set("container", Napi::Function::New(env, OpenContainer, "container"));
   exports.Set("limitDescriptors", Napi::Function::New(env, LimitDescriptors, "limitDescriptors"));
+  exports.Set("giveBack", Napi::Function::New(env, GiveBack, "giveBack"));
   exports.Set("status", Napi::Function::New(env, ContainerStatus, "status"));
   exports.Set("stats", Napi::Function::New(env, ReadStats, "stats"));
   exports.Set("statsSync", Napi::Function::New(env, ReadStatsSync, "statsSync"));

@@ -99,4 +99,38 @@ size_t DescriptorBudget::EvictDownTo(size_t target, int64_t used_before, const D
   return closed;
 }
 
+KeptDescriptors::~KeptDescriptors() {
+  Unregister();
+  budget_->Release(CloseKept());
+}
+
+UniqueFd KeptDescriptors::Take(size_t place) {
+  std::lock_guard lock(mutex_);
+  UniqueFd fd = std::move(fds_[place]);
+  if (fd) budget_->Release(1);
+  return fd;
+}
+
+void KeptDescriptors::Keep(size_t place, UniqueFd fd) {
+  if (!fd) return;
+  std::lock_guard lock(mutex_);
+  Touch();
+  if (!fds_[place] && budget_->Admit(this)) fds_[place] = std::move(fd);
+}
+
+void KeptDescriptors::CloseAll() {
+  std::lock_guard lock(mutex_);
+  budget_->Release(CloseKept());
+}
+
+size_t KeptDescriptors::CloseKept() {
+  size_t closed = 0;
+  for (UniqueFd& fd : fds_) {
+    if (!fd) continue;
+    fd.Reset();
+    ++closed;
+  }
+  return closed;
+}
+
 }  // namespace lc

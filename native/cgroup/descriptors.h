@@ -1,11 +1,14 @@
 // How many descriptors cgroup handles may keep open between reads, and who must give theirs back first.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <vector>
+
+#include "core/unique_fd.h"
 
 namespace lc {
 
@@ -74,6 +77,27 @@ class DescriptorBudget {
   std::atomic<size_t> used_{0};
   std::atomic<int64_t> no_admission_before_{0};
   std::atomic<int64_t> next_idle_scan_{0};
+};
+
+// A few descriptors that are kept between uses of any length: whoever uses one takes it out meanwhile, so
+// that nobody waits for it.
+class KeptDescriptors final : public DescriptorHolder {
+ public:
+  static constexpr size_t kPlaces = 4;
+
+  explicit KeptDescriptors(DescriptorBudget* budget) : DescriptorHolder(budget) { Register(); }
+  ~KeptDescriptors();
+
+  // The caller's from now on; none where none is kept.
+  UniqueFd Take(size_t place);
+  // Closes it where the place is taken again already or the budget has no room.
+  void Keep(size_t place, UniqueFd fd);
+  void CloseAll();
+
+ private:
+  size_t CloseKept() override;
+
+  std::array<UniqueFd, kPlaces> fds_;
 };
 
 }  // namespace lc

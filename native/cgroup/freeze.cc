@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "cgroup/pids.h"
 #include "cgroup/scan.h"
@@ -68,13 +69,16 @@ Error Explain(Error error, const std::string& directory) {
 // One control file that stays open: read and written from its start each time.
 class Control {
  public:
-  Control(const std::string& directory, const char* name, int flags)
-      : directory_(directory), path_(directory + "/" + name), fd_(open(path_.c_str(), flags | O_CLOEXEC)) {
+  // `kept`: of an earlier use, unless it is empty.
+  Control(const std::string& directory, const char* name, int flags, UniqueFd kept = UniqueFd())
+      : directory_(directory), path_(directory + "/" + name), fd_(std::move(kept)) {
+    if (!fd_) fd_.Reset(open(path_.c_str(), flags | O_CLOEXEC));
     if (!fd_) open_error_ = Error::Sys("open", path_);
   }
   bool ok() const { return static_cast<bool>(fd_); }
   Error open_error() const { return Explain(open_error_, directory_); }
   int fd() const { return fd_.get(); }
+  UniqueFd Release() { return std::move(fd_); }
   const std::string& path() const { return path_; }
 
   Result<std::string_view> Read() {
@@ -129,8 +133,8 @@ Error TimedOut(const std::string& path, const char* text) {
 // A cgroup into which processes keep coming (forks, an exec from outside) may never get from FREEZING to
 // FROZEN by waiting alone; writing again, with a thaw now and then, is what helps. The counts are runc's,
 // found by trial.
-Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
-  Control state(directory, "freezer.state", O_RDWR);
+Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline, FreezerFiles* files) {
+  Control state(directory, "freezer.state", O_RDWR, std::move(files->control));
   if (!state.ok()) return state.open_error();
   Result<Freezer> result =
       TimedOut(state.path(), "the kernel did not freeze every process in time; thawed again");
@@ -154,7 +158,10 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
       break;
     }
     auto parsed = ParseFreezerState(*text);
-    if (parsed == FreezerState::kFrozen) return Freezer{FreezerState::kFrozen, true};
+    if (parsed == FreezerState::kFrozen) {
+      files->control = state.Release();
+      return Freezer{FreezerState::kFrozen, true};
+    }
     if (!parsed) {
       result = Corrupt(state.path());
       break;
@@ -168,13 +175,15 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline) {
   return result;
 }
 
-Result<Freezer> ThawV1(const std::string& directory) {
-  Control state(directory, "freezer.state", O_RDWR);
+Result<Freezer> ThawV1(const std::string& directory, FreezerFiles* files) {
+  Control state(directory, "freezer.state", O_RDWR, std::move(files->control));
   if (!state.ok()) return state.open_error();
   Status written = state.Write("THAWED");
   if (!written) return written.error();
   // The kernel thaws before the write returns: what is frozen now, another hand has frozen since.
-  return ReadV1(directory, &state);
+  auto now = ReadV1(directory, &state);
+  if (now) files->control = state.Release();
+  return now;
 }
 
 Result<Freezer> ReadV2(Control* freeze, Control* events) {
@@ -189,10 +198,10 @@ Result<Freezer> ReadV2(Control* freeze, Control* events) {
 }
 
 // The kernel wakes pollers of cgroup.events when `frozen` changes.
-Result<Freezer> FreezeV2(const std::string& directory, Deadline deadline) {
-  Control freeze(directory, "cgroup.freeze", O_RDWR);
+Result<Freezer> FreezeV2(const std::string& directory, Deadline deadline, FreezerFiles* files) {
+  Control freeze(directory, "cgroup.freeze", O_RDWR, std::move(files->control));
   if (!freeze.ok()) return freeze.open_error();
-  Control events(directory, "cgroup.events", O_RDONLY);
+  Control events(directory, "cgroup.events", O_RDONLY, std::move(files->events));
   if (!events.ok()) return events.open_error();
   Result<Freezer> now = TimedOut(freeze.path(), "");
   // A process that waits for its vforked child counts as frozen, and for a moment no longer when that wait
@@ -215,18 +224,24 @@ Result<Freezer> FreezeV2(const std::string& directory, Deadline deadline) {
     pollfd waiting{events.fd(), POLLPRI, 0};
     if (now->self) poll(&waiting, 1, std::min(left, 100));
   }
-  if (!now) (void)freeze.Write("0");
+  if (now) {
+    *files = {freeze.Release(), events.Release()};
+  } else {
+    (void)freeze.Write("0");
+  }
   return now;
 }
 
 // As on v1, what is frozen after the write, another hand has frozen since.
-Result<Freezer> ThawV2(const std::string& directory) {
-  Control freeze(directory, "cgroup.freeze", O_RDWR);
+Result<Freezer> ThawV2(const std::string& directory, FreezerFiles* files) {
+  Control freeze(directory, "cgroup.freeze", O_RDWR, std::move(files->control));
   if (!freeze.ok()) return freeze.open_error();
-  Control events(directory, "cgroup.events", O_RDONLY);
+  Control events(directory, "cgroup.events", O_RDONLY, std::move(files->events));
   if (!events.ok()) return events.open_error();
   Status written = freeze.Write("0");
-  return written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
+  auto now = written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
+  if (now) *files = {freeze.Release(), events.Release()};
+  return now;
 }
 
 }  // namespace
@@ -271,17 +286,21 @@ Result<Freezer> ReadFreezer(const CgroupPaths& paths) {
   return ReadV1(*place.path, &state);
 }
 
-Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms) {
+Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms, FreezerFiles* files) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
   Deadline deadline(timeout_ms);
-  return place.v2 ? FreezeV2(*place.path, deadline) : FreezeV1(*place.path, deadline);
+  FreezerFiles own;
+  if (files == nullptr) files = &own;
+  return place.v2 ? FreezeV2(*place.path, deadline, files) : FreezeV1(*place.path, deadline, files);
 }
 
-Result<Freezer> Thaw(const CgroupPaths& paths) {
+Result<Freezer> Thaw(const CgroupPaths& paths, FreezerFiles* files) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
-  return place.v2 ? ThawV2(*place.path) : ThawV1(*place.path);
+  FreezerFiles own;
+  if (files == nullptr) files = &own;
+  return place.v2 ? ThawV2(*place.path, files) : ThawV1(*place.path, files);
 }
 
 }  // namespace lc

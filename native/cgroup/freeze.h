@@ -6,6 +6,7 @@
 
 #include "core/cgroup_paths.h"
 #include "core/result.h"
+#include "core/unique_fd.h"
 
 namespace lc {
 
@@ -23,13 +24,20 @@ struct Freezer {
 // ERR_STATE_CORRUPT when the kernel's file says something else than it can say.
 Result<Freezer> ReadFreezer(const CgroupPaths& paths);
 
+// The files by which one cgroup is frozen: used where they are open, and open after a success, for the next
+// time.
+struct FreezerFiles {
+  UniqueFd control;  // v1 freezer.state, v2 cgroup.freeze
+  UniqueFd events;   // v2 cgroup.events
+};
+
 // Returns when the kernel says that every process stands still. At the deadline, and after any other failure,
 // the cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
-Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000);
+Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000, FreezerFiles* files = nullptr);
 
 // This cgroup no longer freezes; what does then is an ancestor, or another hand that froze it since, which
 // the answer tells.
-Result<Freezer> Thaw(const CgroupPaths& paths);
+Result<Freezer> Thaw(const CgroupPaths& paths, FreezerFiles* files = nullptr);
 
 std::optional<FreezerState> ParseFreezerState(std::string_view text);  // v1 freezer.state
 std::optional<bool> ParseFlag(std::string_view text);                  // "0\n" or "1\n"

@@ -73,6 +73,7 @@ Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start) {
   UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!fd) return Error::Sys("pidfd_open");
   auto stat = ReadProcStat(pid);
+  if (!stat && (stat.error().err == EMFILE || stat.error().err == ENFILE)) return stat.error();
   if (!stat || stat->start != start) return Error::Of(ESRCH, "pidfd_open");
   return fd;
 }

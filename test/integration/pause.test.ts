@@ -17,7 +17,7 @@ import {
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
 import { descriptors, isAlive } from '../support/processes.js'
-import { Program } from '../support/programs.js'
+import { Program, runProgram } from '../support/programs.js'
 import { makeStuck } from '../support/stuck.js'
 import { eventually } from '../support/wait.js'
 
@@ -289,6 +289,68 @@ describe.skipIf(skip).each(runtimes)('pause and resume, %s', (runtime) => {
     await impatient.pause()
     expect(await impatient.status()).toBe('paused')
     await impatient.resume()
+  })
+
+  test('keeps its files open from one call to the next, within the limit, and gives them back', async () => {
+    const container = await ground.running()
+    const record = ground.record(container.id)
+    const [said] = await runProgram(
+      `const fs = require('node:fs')
+      const kept = () => [...new Set(fs.readdirSync('/proc/self/fd').flatMap((fd) => {
+        try {
+          const path = fs.readlinkSync('/proc/self/fd/' + fd)
+          if (path === args.record) return ['record']
+          if (/freezer.state|cgroup.freeze/.test(path)) return ['freezer']
+          return path === 'anon_inode:[pidfd]' || path.startsWith('pidfd:') ? ['init'] : []
+        } catch { return [] }
+      }))].sort()
+      const before = kept()
+      const container = await Container.load(args.root, args.id)
+      let limit = 1000
+      const use = async () => {
+        for (let i = 0; i < 2; ++i) {
+          await container.pause()
+          await container.resume()
+          await container.updateResources({ pids: { limit: ++limit } })
+        }
+        return kept()
+      }
+      const told = { before, used: await use() }
+      // Another directory in the place of the record's: what was kept is of no use any more.
+      fs.renameSync(args.record, args.record + '.was')
+      fs.cpSync(args.record + '.was', args.record, { recursive: true, preserveTimestamps: true })
+      fs.rmSync(args.record + '.was', { recursive: true })
+      await use()
+      const state = args.record + '/state.json'
+      told.moved = fs.existsSync(state) && JSON.parse(fs.readFileSync(state, 'utf8')).config.cgroups.pids_limit
+      told.limit = limit
+      Container.limitDescriptors(0)
+      told.none = kept()
+      told.still = await use()
+      Container.limitDescriptors(100)
+      told.again = await use()
+      await container.close()
+      told.closed = kept()
+      const other = await Container.load(args.root, args.id)
+      await other.pause()
+      await other.delete({ force: true })
+      told.deleted = kept()
+      say(told)`,
+      { root: ground.root, id: container.id, record },
+    )
+    const all = ['freezer', 'init', 'record']
+    expect(said).toMatchObject({
+      before: [],
+      used: all,
+      none: [],
+      still: [],
+      again: all,
+      closed: [],
+      deleted: [],
+    })
+    // crun keeps no limits in its record.
+    expect(said.moved).toBe(runtime === 'runc' ? said.limit : false)
+    await container.close()
   })
 
   test('a container that exits in the middle: ERR_CONTAINER_EXITED', async () => {
