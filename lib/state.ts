@@ -32,7 +32,7 @@ export interface ProcessFile {
   exit: WireExit | null
 }
 
-/** Told of every process directory that load() had to skip: `{ path, error }`. */
+/** Told of every process directory that load() had to skip: `{ containerId, path, error }`. */
 const skipped = channel('libcontainer:skipped')
 
 const directoryMode = 0o711
