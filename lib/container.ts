@@ -745,7 +745,8 @@ export class Container implements AsyncDisposable {
    * container, and after a restore it is not there. Its children that outlived it have become init's and are a part.
    *
    * ERR_CHECKPOINT_EXISTS, also while one of that name is being made; ERR_CHECKPOINT_NOT_FOUND for `parent`;
-   * ERR_CONTAINER_NOT_STARTED, _EXITED, _PAUSED; ERR_RUNTIME with the runtime's and CRIU's errors in `runtimeLog`;
+   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED, ERR_CONTAINER_PAUSED; ERR_RUNTIME with the runtime's and CRIU's errors
+   * in `runtimeLog`;
    * ERR_UNSUPPORTED where CRIU does not work here or the runtime is built without it. After a failure the container
    * runs on and nothing of the checkpoint is left.
    */

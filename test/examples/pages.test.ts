@@ -1,5 +1,5 @@
 // Every example in README.md and docs/ compiles and does what the page says.
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cannotRunContainers, packageRoot } from '../support/machine.js'
@@ -85,5 +85,15 @@ describe('the page of errors', () => {
     const codes = find('lib/errors.ts', /^ {2}\| '(ERR_\w+)'$/gm)
     expect(codes.size).toBeGreaterThan(10)
     expect(find('docs/errors.md', /^\| `(ERR_\w+)` \|/gm)).toEqual(codes)
+
+    // And no other one is spoken of anywhere.
+    const sources = readdirSync(join(packageRoot, 'lib')).map((name) => join('lib', name))
+    for (const path of [...pages(), ...sources]) {
+      for (const code of find(path, /\b(ERR_\w+)/g)) {
+        if (code !== 'ERR_INVALID_ARG_TYPE' && code !== 'ERR_INVALID_ARG_VALUE') {
+          expect(codes, `${path}: ${String(code)}`).toContain(code)
+        }
+      }
+    }
   })
 })
