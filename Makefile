@@ -13,7 +13,7 @@ BENCH_PACKAGES := crun golang-go golang-github-opencontainers-runc-dev golang-gi
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ADDON := build/Release/libcontainer.node
 SHIM := build/Release/libcontainer-shim
-NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) native/sources.gypi binding.gyp
+NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) $(wildcard native/*.gypi) binding.gyp native/addon/exports.map scripts/toolchain.sh scripts/glibc-floor.mjs
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
@@ -56,6 +56,15 @@ dist/.built: node_modules/.package-lock.json tsconfig.json $(wildcard lib/*)
 
 build: setup
 	@$(MAKE) --no-print-directory $(ADDON) dist/.built
+
+# The other architecture's: cross compiler, and its libraries unpacked in ~/.cache/libcontainer-release.
+PREBUILD_PACKAGES := cmake g++-aarch64-linux-gnu
+
+.PHONY: prebuilds
+prebuilds: build ## the binaries that the package ships, for x64 and arm64, glibc and musl; checked
+	$(call install,$(PREBUILD_PACKAGES))
+	scripts/prebuild.sh
+	node scripts/check-binaries.mjs
 
 .PHONY: native-tests native-test
 native-tests: setup-test
@@ -126,4 +135,4 @@ fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 clean:
-	rm -rf build build-test build-asan build-sanitize build-fuzz dist
+	rm -rf build build-test build-asan build-sanitize build-fuzz build-prebuild prebuilds dist

@@ -8,7 +8,10 @@ const config: ViteUserConfig = {
   test: {
     pool: 'forks',
     globalSetup: ['test/support/global_setup.ts'],
-    include: ['test/{unit,native,integration,security,examples,chaos}/**/*.test.ts'],
+    include: [
+      'test/{unit,native,integration,security,examples,chaos}/**/*.test.ts',
+      'test/release/*.test.ts',
+    ],
     // A wait that is worth waiting for ends by itself; these only end what hangs.
     testTimeout: 60_000 * slow,
     hookTimeout: 120_000 * slow,

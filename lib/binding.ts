@@ -1,12 +1,11 @@
 // Finds and loads the native module and the shim; the one place that touches either.
-import { existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { closeSync, existsSync, openSync, readlinkSync, readSync } from 'node:fs'
+import { join } from 'node:path'
 import loadBindings from 'bindings'
 import { ContainerError } from './errors.js'
 import type { NativeBinding } from './native.js'
 
 const packageRoot = join(__dirname, '..')
-const prebuilt = join('prebuilds', `linux-${process.arch}`)
 const shimName = 'libcontainer-shim'
 
 /** The native module and the path of the shim that belongs to it. */
@@ -15,41 +14,71 @@ export interface Loaded {
   shim: string
 }
 
+/**
+ * Whether this very program runs with musl: its ELF header names the loader that it was started by. What lies on the
+ * machine does not tell, since both C libraries may be installed; and process.report, which does, takes milliseconds.
+ */
+function isMusl(): boolean {
+  let fd: number | undefined
+  try {
+    fd = openSync('/proc/self/exe', 'r')
+    const read = (position: number, length: number): Buffer => {
+      const bytes = Buffer.alloc(length)
+      return bytes.subarray(0, readSync(fd as number, bytes, 0, length, position))
+    }
+    const header = read(0, 64)
+    const size = header.readUInt16LE(54)
+    const table = read(Number(header.readBigUInt64LE(32)), size * header.readUInt16LE(56))
+    for (let at = 0; at + size <= table.length; at += size) {
+      if (table.readUInt32LE(at) !== 3) continue // PT_INTERP
+      const path = read(Number(table.readBigUInt64LE(at + 8)), Number(table.readBigUInt64LE(at + 32)))
+      return path.includes('/ld-musl-')
+    }
+    // Without one it is the loader itself, told to run something.
+    return readlinkSync('/proc/self/exe').includes('musl')
+  } catch {
+    return false
+  } finally {
+    if (fd !== undefined) closeSync(fd)
+  }
+}
+
 let loaded: Loaded | undefined
 
 /**
  * Loads on first use, so that importing the package costs nothing and works everywhere; on a system or
  * architecture without a binary the first call tells what was tried.
+ *
+ * What was compiled on this machine (by a checkout, or by `libcontainer-build`) goes before what the package ships:
+ * an addon for each C library that Node may run with, and one static shim for both.
  */
 export function load(): Loaded {
   if (loaded) return loaded
-  const tried: string[] = []
+  const prebuilt = join('prebuilds', `linux-${process.arch}`)
+  const candidates = [
+    { directory: join('build', 'Release'), addon: 'libcontainer.node' },
+    { directory: prebuilt, addon: isMusl() ? 'libcontainer.musl.node' : 'libcontainer.node' },
+  ]
+  const found = candidates.find(({ directory, addon }) => existsSync(join(packageRoot, directory, addon)))
+  const tried = candidates.map(({ directory, addon }) => join(packageRoot, directory, addon)).join(', ')
   try {
+    if (found === undefined) throw new Error('there is none')
     const native = loadBindings({
-      bindings: 'libcontainer.node',
+      bindings: found.addon,
       module_root: packageRoot,
-      try: [
-        ['module_root', 'build', 'Release', 'bindings'],
-        ['module_root', prebuilt, 'bindings'],
-      ],
-    }) as NativeBinding & { path?: string }
-    const directory = [join(packageRoot, 'build', 'Release'), join(packageRoot, prebuilt)].find(
-      (candidate) => {
-        tried.push(join(candidate, shimName))
-        return existsSync(join(candidate, 'libcontainer.node')) && existsSync(join(candidate, shimName))
-      },
-    )
-    if (directory === undefined) throw new Error(`no shim; tried ${tried.join(', ')}`)
-    loaded = { native, shim: join(directory, shimName) }
+      try: [['module_root', found.directory, 'bindings']],
+    }) as NativeBinding
+    const shim = join(packageRoot, found.directory, shimName)
+    if (!existsSync(shim)) throw new Error(`there is no shim at ${shim}`)
+    loaded = { native, shim }
     return loaded
   } catch (cause) {
-    const { tries } = cause as { tries?: string[] }
     throw new ContainerError(
       'ERR_UNSUPPORTED',
-      `the native part of libcontainer for ${process.platform}-${process.arch} cannot be loaded` +
-        `${tries ? `; tried ${tries.join(', ')}` : ''}: ${(cause as Error).message}. ` +
-        'It is built by `npm run build:native` in a checkout of the package (Linux, g++, python3, rapidjson-dev).',
-      { path: dirname(tries?.[0] ?? packageRoot), cause },
+      `the native part of libcontainer for ${process.platform}-${process.arch} cannot be loaded; ` +
+        `tried ${tried}: ${(cause as Error).message}. \`npx libcontainer-build\` compiles it on this machine ` +
+        '(Linux; g++, make, python3, and the headers of RapidJSON and libseccomp).',
+      { path: found ? join(packageRoot, found.directory, found.addon) : packageRoot, cause },
     )
   }
 }

@@ -1,5 +1,8 @@
 {
   "variables": {
+    "no_exceptions_sources": [
+      "native/core/no_exceptions.cc"
+    ],
     "core_sources": [
       "native/core/files.cc",
       "native/core/frame_socket.cc",
@@ -58,6 +61,7 @@
       "native/addon/convert.cc",
       "native/addon/instance.cc",
       "native/addon/lane.cc",
+      "native/addon/libc_floor.cc",
       "native/addon/module.cc",
       "native/addon/stats_object.cc",
       "native/addon/watch_calls.cc"
@@ -90,8 +94,7 @@
     ],
     "shim_main_sources": [
       "native/shim/main.cc",
-      "native/shim/musl_fortify.cc",
-      "native/shim/no_exceptions.cc"
+      "native/shim/musl_fortify.cc"
     ],
     "test_sources": [
       "native/test/cgroup_freeze_test.cc",
@@ -132,7 +135,9 @@
     ],
     "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fno-asynchronous-unwind-tables"],
     "addon_cflags": ["-O2"],
-    "addon_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"],
-    "shim_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now"]
+    "addon_ldflags": [
+      "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-Wl,--build-id=none"
+    ],
+    "shim_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--build-id=none"]
   }
 }

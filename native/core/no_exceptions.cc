@@ -1,6 +1,6 @@
-// The shim is built without exceptions: what the C++ library would throw ends it, at once and with a word on
-// why. Defined here, these also keep the library's unwinder, demangler and locale code (300 KB) out of a
-// process that there is one of for each container.
+// Addon and shim are built without exceptions: what the C++ library would throw ends the process, at once and
+// with a word on why. Defined here, these also keep the library's unwinder, demangler and locale code (300
+// KB) out of both: the addon has the C++ library in itself, so that it asks nothing of the machine's.
 #include <bits/functexcept.h>
 #include <unistd.h>
 
@@ -19,7 +19,7 @@ namespace {
 
 void* Allocate(std::size_t size) {
   void* memory = malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) Die("libcontainer-shim: out of memory\n");
+  if (memory == nullptr) Die("libcontainer: out of memory\n");
   return memory;
 }
 
@@ -59,10 +59,30 @@ void operator delete[](void* memory, const std::nothrow_t&) noexcept {
 // The names are the C++ library's. NOLINTBEGIN(bugprone-reserved-identifier)
 // Named by the unwind tables of the C++ library's own objects; nothing unwinds here.
 extern "C" void __gxx_personality_v0() {
-  Die("libcontainer-shim: exception\n");
+  Die("libcontainer: exception\n");
+}
+// Weak: glibc's own static library brings another one.
+extern "C" __attribute__((weak)) void _Unwind_Resume() {
+  Die("libcontainer: exception\n");
+}
+// Named by the library's guard of static variables, for one whose constructor comes to need it again.
+extern "C" void* __cxa_allocate_exception(std::size_t) noexcept {
+  Die("libcontainer: a static variable needs itself\n");
+}
+extern "C" void __cxa_free_exception(void*) noexcept {
+  Die("libcontainer: exception\n");
+}
+extern "C" void __cxa_throw(void*, void*, void (*)(void*)) {
+  Die("libcontainer: exception\n");
+}
+extern "C" void* __cxa_begin_catch(void*) noexcept {
+  Die("libcontainer: exception\n");
+}
+extern "C" void __cxa_end_catch() {
+  Die("libcontainer: exception\n");
 }
 extern "C" void __cxa_pure_virtual() {
-  Die("libcontainer-shim: pure virtual call\n");
+  Die("libcontainer: pure virtual call\n");
 }
 
 namespace std {
@@ -72,11 +92,18 @@ bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept {
   return false;
 }
 
+void terminate() noexcept {
+  Die("libcontainer: a thread was let go of while it ran\n");
+}
+
+void __throw_system_error(int) {
+  Die("libcontainer: a thread or a lock was not to be had\n");
+}
 void __throw_bad_alloc() {
-  Die("libcontainer-shim: out of memory\n");
+  Die("libcontainer: out of memory\n");
 }
 void __throw_bad_array_new_length() {
-  Die("libcontainer-shim: array too long\n");
+  Die("libcontainer: array too long\n");
 }
 void __throw_length_error(const char* what) {
   Die(what);
@@ -94,10 +121,10 @@ void __throw_invalid_argument(const char* what) {
   Die(what);
 }
 void __throw_bad_function_call() {
-  Die("libcontainer-shim: empty function called\n");
+  Die("libcontainer: empty function called\n");
 }
 void __throw_bad_optional_access() {
-  Die("libcontainer-shim: empty optional read\n");
+  Die("libcontainer: empty optional read\n");
 }
 
 }  // namespace std

@@ -1,6 +1,6 @@
-// Included before everything else when the shim is built with musl: the C++ headers of a glibc system were
-// configured for glibc, and name a few things that musl does not have. Nothing of what is declared here is
-// ever called.
+// Included before everything else when addon or shim is built with musl: the C++ headers of a glibc system
+// were configured for glibc, and name a few things that musl does not have. Nothing of what is declared here
+// is ever called.
 #pragma once
 
 #define __GLIBC_PREREQ(major, minor) 0

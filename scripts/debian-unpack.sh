@@ -1,0 +1,23 @@
+#!/bin/sh
+# Unpacks Debian packages of any architecture into DIRECTORY, which is made whole or not at all; they are not installed.
+# Does nothing when DIRECTORY has them: its name should say which they are.
+# Usage: scripts/debian-unpack.sh DIRECTORY SUITE ARCHITECTURE PACKAGE...
+set -eu
+directory=$1 suite=$2 architecture=$3
+shift 3
+[ ! -e "$directory" ] || exit 0
+here=$(dirname "$(readlink -f "$0")")
+mkdir -p "$(dirname "$directory")"
+exec 9>"$directory.lock"
+flock 9
+[ ! -e "$directory" ] || exit 0 # another was quicker
+work=$(mktemp -d "$directory.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+conf=$("$here/debian-suite.sh" "$work/apt" "$suite" "$architecture")
+(cd "$work" && apt-get -qq -c "$conf" download "$@") >&2
+mkdir "$work/tree"
+for package in "$work"/*.deb; do
+  dpkg -x "$package" "$work/tree"
+done
+mv "$work/tree" "$directory"

@@ -1,0 +1,79 @@
+// What npm would publish: nothing but what is used, no script on installation, and it runs without a compiler.
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cannotRunContainers, packageRoot } from '../support/machine.js'
+import { Bare, pack, type Packed } from './packed.js'
+
+const expected = [
+  /^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/,
+  /^dist\/[\w./]+\.(js|mjs|d\.ts|d\.mts)$/,
+  /^prebuilds\/linux-(x64|arm64)\/(libcontainer\.node|libcontainer\.musl\.node|libcontainer-shim)$/,
+  // What libcontainer-build compiles.
+  /^native\/(addon|cgroup|core|events|nsexec|seccomp|shim|state)\/\w+\.(cc|h)$/,
+  /^native\/(addon\/exports\.map|sources\.gypi|targets\.gypi)$/,
+  /^scripts\/(build-native\.sh|toolchain\.sh|libcontainer-build\.mjs)$/,
+]
+
+describe.skipIf(cannotRunContainers())('the package', () => {
+  let packed: Packed
+  let bare: Bare
+
+  beforeAll(() => {
+    execFileSync('sh', ['scripts/prebuild.sh', 'x64'], { cwd: packageRoot, stdio: 'inherit' })
+    packed = pack()
+    bare = new Bare()
+    const { code, stdout, stderr } = bare.install(packed.tarball)
+    expect(stderr).toBe('')
+    expect(stdout).not.toMatch(/^> /m) // no script ran
+    expect(code).toBe(0)
+  })
+  afterAll(() => {
+    packed.remove()
+    bare.remove()
+  })
+
+  it('has what is used and nothing else', () => {
+    expect(packed.files.filter((path) => !expected.some((pattern) => pattern.test(path)))).toEqual([])
+    expect(packed.files).toEqual(
+      expect.arrayContaining([
+        'dist/index.js',
+        'dist/index.mjs',
+        'dist/index.d.ts',
+        'dist/index.d.mts',
+        'native/targets.gypi',
+        'prebuilds/linux-x64/libcontainer.node',
+        'prebuilds/linux-x64/libcontainer-shim',
+      ]),
+    )
+    const { variables } = JSON.parse(readFileSync(join(packageRoot, 'native/sources.gypi'), 'utf8')) as {
+      variables: Record<string, string[]>
+    }
+    const compiled = Object.entries(variables)
+      .filter(([name]) => name.endsWith('_sources') && !/^(test|fuzz)_/.test(name))
+      .flatMap(([, sources]) => sources)
+    expect(packed.files).toEqual(expect.arrayContaining(compiled))
+  })
+
+  it('runs nothing when it is installed', () => {
+    const lock = JSON.parse(readFileSync(join(bare.app, 'package-lock.json'), 'utf8')) as {
+      packages: Record<string, { hasInstallScript?: boolean }>
+    }
+    expect(Object.keys(lock.packages).sort()).toEqual([
+      '',
+      'node_modules/bindings',
+      'node_modules/file-uri-to-path',
+      'node_modules/libcontainer',
+    ])
+    expect(Object.values(lock.packages).filter(({ hasInstallScript }) => hasInstallScript)).toEqual([])
+  })
+
+  it('runs the quick start from an ECMAScript module', async () => {
+    expect(await bare.quickStart('esm')).toEqual([])
+  })
+
+  it('runs the quick start from CommonJS', async () => {
+    expect(await bare.quickStart('cjs')).toEqual([])
+  })
+})
