@@ -1,6 +1,7 @@
 // A container's handle: its life from create to delete, and the processes in it.
 import { join } from 'node:path'
 import { rm } from 'node:fs/promises'
+import { Attachment, maxTakeovers } from './attachment.js'
 import { load as loadBinding } from './binding.js'
 import {
   type Checkpoint,
@@ -17,7 +18,6 @@ import {
   toContainerError,
 } from './errors.js'
 import { EventHub, events, type EventStream } from './events.js'
-import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
@@ -48,14 +48,13 @@ import {
 } from './options.js'
 import { OomWatcher } from './oom.js'
 import { PressureWatcher } from './pressure.js'
-import { Process, type ProcessHost } from './process.js'
+import { Process } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf, explainCriuFailure } from './runtime.js'
-import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
+import type { ShimLink } from './shim.js'
 import {
   createDirectory,
   listIds,
-  type Marks,
   processFile,
   readBundle,
   readMarks,
@@ -97,23 +96,9 @@ export interface ExecOptions extends StdioOptions {
   signal?: AbortSignal
 }
 
-interface EarlyExit {
-  pid: number | null
-  exit: WireExit
-  written: WireWritten | undefined
-}
-
 const SIGKILL = 9
-const ENOENT = 2
-const ECONNREFUSED = 111
-const maxTakeovers = 3
 /** Containers whose figures become objects in one turn of the event loop: some 25 us each. */
 const maxStatsPart = 4
-
-function isGone(error: unknown): boolean {
-  const { errno } = error as NativeFailure
-  return errno === ENOENT || errno === ECONNREFUSED
-}
 
 /**
  * A container of `runc` or `crun`, held by a shim of its own; the handle may come and go.
@@ -133,31 +118,14 @@ export class Container implements AsyncDisposable {
   /** Name or path of the OCI runtime binary. */
   readonly runtime: string
   readonly #native: NativeBinding
-  readonly #shim: string
   readonly #timeout: number
   readonly #file: StateFile
-  readonly #processes = new Map<string, Process>()
-  readonly #starting = new Set<string>()
   #config: OciConfig | null
   /** What an exec takes from init; made again when init is another. */
   #inherited: InheritedSpec | null = null
-  #link: ShimLink | null = null
-  #hello: WireProcess[] = []
-  #earlierBoot = false
-  #linking: Promise<ShimLink> | null = null
-  #box: { init: Process; box: ContainerBox } | null = null
-  /** Were started before this handle was made. */
-  readonly #loaded = new WeakSet<Process>()
-  /** While processes are read from disk: exits of those that are not made yet. */
-  #early: Map<string, EarlyExit> | null = null
-  #created: ((pid: number, starttime: number) => void) | null = null
   readonly #hub: EventHub
-  #isCreated = true
-  #isPaused = false
-  #deleted = false
-  #closed = false
-  /** This handle made an ephemeral container: its connection is what the shim watches. */
-  #owns = false
+  /** The connection to the shim, and what this handle knows. */
+  readonly #held: Attachment
 
   private constructor(
     native: NativeBinding,
@@ -169,7 +137,6 @@ export class Container implements AsyncDisposable {
     config: OciConfig | null,
   ) {
     this.#native = native
-    this.#shim = shim
     this.#file = file
     this.#timeout = timeout
     this.#config = config
@@ -179,6 +146,7 @@ export class Container implements AsyncDisposable {
     this.labels = Object.freeze([...file.labels])
     this.runtime = file.runtime
     this.#hub = new EventHub(this, native, () => this.oom())
+    this.#held = new Attachment({ container: this, native, shim, file, timeout, hub: this.#hub })
   }
 
   /**
@@ -203,11 +171,11 @@ export class Container implements AsyncDisposable {
     const container = new Container(native, checked.shim || shim, root, id, file, checked.timeout, config)
     if (checked.ephemeral) {
       try {
-        container.#owns = true
-        await container.#connect()
+        container.#held.owns = true
+        await container.#held.connect()
       } catch (error) {
-        container.#owns = false
-        container.#link?.close()
+        container.#held.owns = false
+        container.#held.link?.close()
         await removeDirectory(root, id)
         throw error
       }
@@ -249,9 +217,9 @@ export class Container implements AsyncDisposable {
       null,
     )
     try {
-      await container.#loadProcesses()
+      await container.#held.load()
     } catch (error) {
-      container.#link?.close()
+      container.#held.link?.close()
       throw error
     }
     return container
@@ -275,17 +243,12 @@ export class Container implements AsyncDisposable {
 
   /** All that were started and not removed, running or exited; `'init'` is the first one. */
   get processes(): ReadonlyMap<string, Process> {
-    return this.#processes
+    return this.#held.processes
   }
 
   /** What this handle knows, without asking; {@link Container.status} asks. */
   get state(): ContainerState {
-    if (this.#deleted) return 'stopped'
-    const init = this.#processes.get('init')
-    if (!init) return 'created'
-    if (init.exitStatus) return 'stopped'
-    if (this.#isCreated) return 'created'
-    return this.#isPaused ? 'paused' : 'running'
+    return this.#held.state
   }
 
   /**
@@ -293,7 +256,7 @@ export class Container implements AsyncDisposable {
    * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew.
    */
   get endedByReboot(): boolean {
-    return this.#earlierBoot
+    return this.#held.earlierBoot
   }
 
   /**
@@ -301,13 +264,13 @@ export class Container implements AsyncDisposable {
    * programs have done, too. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever; ERR_STATE_CORRUPT.
    */
   async status(): Promise<ContainerState> {
-    await this.#mustExist()
-    const init = this.#processes.get('init') ?? (await this.#discoverInit())
+    await this.#held.mustExist()
+    const init = this.#held.processes.get('init') ?? (await this.#held.discoverInit())
     if (!init) return 'created'
     if (init.exitStatus) return 'stopped'
-    const state = await this.#ask(() => this.#native.status(this.#boxOf(init)))
-    this.#isCreated = state === 'created'
-    this.#isPaused = state === 'paused'
+    const state = await this.#held.ask(() => this.#native.status(this.#held.boxOf(init)))
+    this.#held.isCreated = state === 'created'
+    this.#held.isPaused = state === 'paused'
     return state
   }
 
@@ -330,20 +293,20 @@ export class Container implements AsyncDisposable {
     const from =
       options.checkpoint === undefined ? null : checkCheckpointName(options.checkpoint, 'checkpoint')
     signal?.throwIfAborted()
-    await this.#mustExist()
+    await this.#held.mustExist()
     const context: FailureContext = { containerId: this.id, processId: 'init' }
     if (from !== null && onCreated) {
       const text = 'a restored program runs before onCreated could be called'
       throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, context)
     }
-    const init = this.#processes.get('init')
+    const init = this.#held.processes.get('init')
     if (init?.exitStatus) {
       throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has run and exited`, context)
     }
-    if (init || this.#starting.has('init')) {
+    if (init || this.#held.starting.has('init')) {
       throw new ContainerError('ERR_PROCESS_EXISTS', `container '${this.id}' is started already`, context)
     }
-    this.#starting.add('init')
+    this.#held.starting.add('init')
     try {
       const config = (this.#config = await readBundle(this.bundle, this.id))
       const spec = this.#initSpec(config)
@@ -351,7 +314,7 @@ export class Container implements AsyncDisposable {
       const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
       let started: Process | undefined
       try {
-        const link = await this.#connect()
+        const link = await this.#held.connect()
         signal?.throwIfAborted()
         const call: { seq: number } = { seq: 0 }
         // A restored program runs at once.
@@ -369,7 +332,7 @@ export class Container implements AsyncDisposable {
           },
           context,
           () => {
-            this.#isCreated = false
+            this.#held.isCreated = false
             if (started) this.#hub.started(started)
             void this.#hub.watch()
           },
@@ -378,20 +341,20 @@ export class Container implements AsyncDisposable {
         )
         call.seq = seq
         streams.closeTheirs()
-        await this.#abortable(link, seq, answer, signal, hook)
+        await link.abortable(seq, answer, signal, hook)
         return started as Process
       } catch (error) {
-        this.#processes.delete('init')
-        this.#isCreated = true
+        this.#held.processes.delete('init')
+        this.#held.isCreated = true
         streams.discard()
         started?.abandon(error as Error)
-        this.#releaseIdleLink()
+        this.#held.releaseIdle()
         if (!checkpoint) throw error
         throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)
       }
     } finally {
-      this.#created = null
-      this.#starting.delete('init')
+      this.#held.onCreated = null
+      this.#held.starting.delete('init')
     }
   }
 
@@ -417,23 +380,23 @@ export class Container implements AsyncDisposable {
     const signal = checkAbortSignal(options.signal)
     signal?.throwIfAborted()
     const context: FailureContext = { containerId: this.id, processId: id }
-    if (!this.#mayRun()) await this.#findRunning(context)
-    if (this.#processes.has(id) || this.#starting.has(id)) {
+    await this.#held.running(context)
+    if (this.#held.processes.has(id) || this.#held.starting.has(id)) {
       throw toContainerError({ code: 'ERR_PROCESS_EXISTS', text: 'there is one of that id' }, context)
     }
-    const own = this.#processes.get('init')?.spec ?? {}
+    const own = this.#held.processes.get('init')?.spec ?? {}
     if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
     const inherited = this.#inherited
     const said = { ...spec }
     const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
-    this.#starting.add(id)
+    this.#held.starting.add(id)
     try {
-      const link = this.#link && !this.#link.closed ? this.#link : await this.#connect()
+      const link = this.#held.link && !this.#held.link.closed ? this.#held.link : await this.#held.connect()
       const { seq, answer } = link.request(
         { op: 'exec', process: id, stdio: streams.wire, timeoutMs: this.#timeout },
         context,
         (result) => {
-          const process = new Process(this.#host, {
+          const process = new Process(this.#held.host, {
             id,
             pid: result['pid'] as number,
             starttime: result['starttime'] as number,
@@ -441,7 +404,7 @@ export class Container implements AsyncDisposable {
             stdio: streams.names,
             streams,
           })
-          this.#processes.set(id, process)
+          this.#held.processes.set(id, process)
           this.#hub.started(process)
           return process
         },
@@ -449,13 +412,13 @@ export class Container implements AsyncDisposable {
         streams.fds,
       )
       streams.closeTheirs()
-      return signal ? await this.#abortable(link, seq, answer, signal) : await answer
+      return signal ? await link.abortable(seq, answer, signal) : await answer
     } catch (error) {
-      this.#processes.delete(id)
+      this.#held.processes.delete(id)
       streams.discard()
       throw error
     } finally {
-      this.#starting.delete(id)
+      this.#held.starting.delete(id)
     }
   }
 
@@ -468,11 +431,11 @@ export class Container implements AsyncDisposable {
     const number = checkSignal(signal)
     checkObject(options, 'options')
     const context: FailureContext = { containerId: this.id }
-    const init = this.#mayRun() ?? (await this.#findRunning(context))
-    if (options.all) return this.#ask(() => this.#native.signalAll(this.#boxOf(init), number))
+    const init = await this.#held.running(context)
+    if (options.all) return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(init), number))
     try {
       await init.kill(number)
-      if (number === SIGKILL) await this.#ask(() => this.#native.releaseKilled(this.#boxOf(init)))
+      if (number === SIGKILL) await this.#held.ask(() => this.#native.releaseKilled(this.#held.boxOf(init)))
     } catch (error) {
       if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
       throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
@@ -484,15 +447,14 @@ export class Container implements AsyncDisposable {
    * controller as in runc. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED for a container without cgroups.
    */
   async pids(): Promise<number[]> {
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
-    return this.#ask(() => this.#native.pids(this.#boxOf(init)))
+    return this.#held.askOfRunning((box) => this.#native.pids(box))
   }
 
   /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. Throws as that rejects. */
   pidsSync(): number[] {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#held.mustRun({ containerId: this.id })
     try {
-      return this.#native.pidsSync(this.#boxOf(init))
+      return this.#native.pidsSync(this.#held.boxOf(init))
     } catch (error) {
       throw toContainerError(error as NativeFailure, { containerId: this.id })
     }
@@ -505,17 +467,15 @@ export class Container implements AsyncDisposable {
    * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
-    await this.#ask(() => this.#native.pause(this.#boxOf(init), this.#timeout))
-    this.#isPaused = true
+    await this.#held.askOfRunning((box) => this.#native.pause(box, this.#timeout))
+    this.#held.isPaused = true
     this.#hub.did('paused')
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
-    await this.#ask(() => this.#native.resume(this.#boxOf(init)))
-    this.#isPaused = false
+    await this.#held.askOfRunning((box) => this.#native.resume(box))
+    this.#held.isPaused = false
     this.#hub.did('resumed')
   }
 
@@ -524,15 +484,14 @@ export class Container implements AsyncDisposable {
    * for a container without cgroups.
    */
   async stats(): Promise<Stats> {
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
-    return toStats(await this.#ask(() => this.#native.stats(this.#boxOf(init))))
+    return toStats(await this.#held.askOfRunning((box) => this.#native.stats(box)))
   }
 
   /** As stats(), on this thread: it reads some ten (v2) to fifty (v1) small kernel files. Throws as that rejects. */
   statsSync(): Stats {
-    const init = this.#mustRun({ containerId: this.id })
+    const init = this.#held.mustRun({ containerId: this.id })
     try {
-      return toStats(this.#native.statsSync(this.#boxOf(init)))
+      return toStats(this.#native.statsSync(this.#held.boxOf(init)))
     } catch (error) {
       throw toContainerError(error as NativeFailure, { containerId: this.id })
     }
@@ -551,7 +510,7 @@ export class Container implements AsyncDisposable {
         asked.push({
           container,
           index,
-          box: container.#boxOf(container.#mustRun({ containerId: container.id })),
+          box: container.#held.boxOf(container.#held.mustRun({ containerId: container.id })),
         })
       } catch (error) {
         out[index] = error as ContainerError
@@ -594,12 +553,14 @@ export class Container implements AsyncDisposable {
   async updateResources(resources: Resources): Promise<void> {
     checkObject(resources, 'resources')
     checkNumbers(resources, 'resources')
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
+    const init = await this.#held.running({ containerId: this.id })
     const options =
       resources.cpu?.shares !== undefined || resources.pids?.limit === 0
         ? await conversionsOf(this.runtime)
         : { linearShares: false, pidsZeroIsOne: false }
-    await this.#ask(() => this.#native.update(this.#boxOf(init), JSON.stringify(resources), options))
+    await this.#held.ask(() =>
+      this.#native.update(this.#held.boxOf(init), JSON.stringify(resources), options),
+    )
     this.#hub.did('updated')
   }
 
@@ -611,8 +572,8 @@ export class Container implements AsyncDisposable {
    * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
   async oom(): Promise<OomWatcher> {
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
-    return new OomWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, { kind: 'oom' }))
+    const init = await this.#held.running({ containerId: this.id })
+    return new OomWatcher(await openWatch(this.#native, this.#held.boxOf(init), this.id, { kind: 'oom' }))
   }
 
   /**
@@ -637,7 +598,7 @@ export class Container implements AsyncDisposable {
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
     const checked = checkPressure(options)
-    const init = this.#mayRun() ?? (await this.#findRunning({ containerId: this.id }))
+    const init = await this.#held.running({ containerId: this.id })
     const request =
       checked.kind === 'high'
         ? ({ kind: 'high' } as const)
@@ -648,7 +609,10 @@ export class Container implements AsyncDisposable {
             stallUsec: checked.stallUsec,
             windowUsec: checked.windowUsec,
           } as const)
-    return new PressureWatcher(await openWatch(this.#native, this.#boxOf(init), this.id, request), checked)
+    return new PressureWatcher(
+      await openWatch(this.#native, this.#held.boxOf(init), this.id, request),
+      checked,
+    )
   }
 
   /**
@@ -661,21 +625,21 @@ export class Container implements AsyncDisposable {
       throw invalidValue("process 'init' goes with its container: delete()")
     }
     const context: FailureContext = { containerId: this.id, processId: id }
-    const process = this.#processes.get(id)
-    if (this.#link && !this.#link.closed) {
+    const process = this.#held.processes.get(id)
+    if (this.#held.link && !this.#held.link.closed) {
       // The shim knows, also of an exit that this program has yet to hear of.
-      await this.#link.request({ op: 'remove', process: id }, context, () => undefined).answer
+      await this.#held.link.request({ op: 'remove', process: id }, context, () => undefined).answer
     } else {
       if (process && !process.exitStatus) {
         throw toContainerError({ code: 'ERR_CONTAINER_NOT_STOPPED', text: 'it still runs' }, context)
       }
-      await this.#mustExist()
+      await this.#held.mustExist()
       if (!process) {
         throw toContainerError({ code: 'ERR_PROCESS_NOT_FOUND', text: 'there is none of that id' }, context)
       }
       await rm(join(this.root, this.id, id), { recursive: true, force: true })
     }
-    this.#processes.delete(id)
+    this.#held.processes.delete(id)
   }
 
   /**
@@ -685,29 +649,29 @@ export class Container implements AsyncDisposable {
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
     checkObject(options, 'options')
-    await this.#mustExist()
+    await this.#held.mustExist()
     const context: FailureContext = { containerId: this.id }
     const known =
-      this.#link !== null ||
-      this.#processes.size > 0 ||
-      (await this.#discoverInit()) !== null ||
+      this.#held.link !== null ||
+      this.#held.processes.size > 0 ||
+      (await this.#held.discoverInit()) !== null ||
       (await readMarks(this.root, this.id)).unfinished
     if (known) await this.#deleteByShim(options.force === true, context)
     else await removeDirectory(this.root, this.id)
-    this.#deleted = true
-    this.#giveBack()
+    this.#held.deleted = true
+    this.#held.giveBack()
     this.#hub.deleted()
-    this.#link?.close()
+    this.#held.link?.close()
   }
 
   async #deleteByShim(force: boolean, context: FailureContext): Promise<void> {
     for (let attempt = 0; ; ++attempt) {
       let asked = false
       try {
-        const link = await this.#connect()
+        const link = await this.#held.connect()
         asked = true
         await link.request({ op: 'delete', force }, context, () => {
-          this.#deleted = true
+          this.#held.deleted = true
         }).answer
         return
       } catch (error) {
@@ -716,7 +680,7 @@ export class Container implements AsyncDisposable {
         if (code === 'ERR_CONTAINER_NOT_FOUND' && attempt > 0 && !asked) return
         if (code !== 'ERR_SHIM_EXITED') throw error
         try {
-          await this.#mustExist()
+          await this.#held.mustExist()
         } catch (gone) {
           // The shim ended before it could say that it was done; or another's delete came first.
           if (asked && (gone as ContainerError).code === 'ERR_CONTAINER_NOT_FOUND') return
@@ -732,7 +696,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND.
    */
   async checkpoints(): Promise<Checkpoint[]> {
-    await this.#mustExist()
+    await this.#held.mustExist()
     return readCheckpoints(this.bundle, this.id)
   }
 
@@ -752,10 +716,10 @@ export class Container implements AsyncDisposable {
    */
   async checkpoint(options: CheckpointOptions): Promise<void> {
     const checked = checkCheckpointOptions(options)
-    await this.#mustExist()
+    await this.#held.mustExist()
     const context: FailureContext = { containerId: this.id }
-    if (!this.#mayRun()) await this.#findRunning(context)
-    const link = await this.#connect()
+    await this.#held.running(context)
+    const link = await this.#held.connect()
     try {
       await link.request(
         { op: 'checkpoint', ...checked },
@@ -774,7 +738,7 @@ export class Container implements AsyncDisposable {
    */
   async deleteCheckpoint(name: string): Promise<void> {
     checkCheckpointName(name)
-    await this.#mustExist()
+    await this.#held.mustExist()
     await removeCheckpoint(this.bundle, name, this.id)
   }
 
@@ -783,57 +747,28 @@ export class Container implements AsyncDisposable {
    * ephemeral container still ends with this program.
    */
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
+    if (this.#held.closed) return
+    this.#held.closed = true
     const error = new ContainerError('ERR_SHIM_EXITED', `the handle of container '${this.id}' was closed`, {
       containerId: this.id,
     })
-    for (const process of this.#processes.values()) {
+    for (const process of this.#held.processes.values()) {
       process.abandon(error)
       await process.close()
     }
-    this.#giveBack()
+    this.#held.giveBack()
     this.#hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
-    if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#link?.close()
+    if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#held.link?.close()
   }
 
   /** Ephemeral: kill and delete, and no error if that is done already; else close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#file.ephemeral) return this.close()
     try {
-      if (!this.#deleted) await this.delete({ force: true })
+      if (!this.#held.deleted) await this.delete({ force: true })
     } catch (error) {
       if (!(error instanceof ContainerError) || error.code !== 'ERR_CONTAINER_NOT_FOUND') throw error
-    }
-  }
-
-  get #host(): ProcessHost {
-    return {
-      native: this.#native,
-      container: this,
-      request: async (request, context) => {
-        const link = await this.#connect()
-        return link.request(request, context, () => undefined).answer
-      },
-      watch: async () => {
-        await this.#connect()
-      },
-      follow: async (request, context, fd) => {
-        for (let attempt = 0; ; ++attempt) {
-          const link = await this.#connect()
-          try {
-            return await link.request(request, context, (result) => result as unknown as Following, null, [
-              fd,
-            ]).answer
-          } catch (error) {
-            // Its end may be seen by the stream before it is by the connection.
-            const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
-            if (!ended || this.#closed || attempt >= maxTakeovers) throw error
-            await link.ended()
-          }
-        }
-      },
     }
   }
 
@@ -885,8 +820,8 @@ export class Container implements AsyncDisposable {
       fail = reject
     })
     failure.catch(() => undefined)
-    this.#created = (pid, starttime) => {
-      const init = new Process(this.#host, {
+    this.#held.onCreated = (pid, starttime) => {
+      const init = new Process(this.#held.host, {
         id: 'init',
         pid,
         starttime,
@@ -894,7 +829,7 @@ export class Container implements AsyncDisposable {
         stdio: streams.names,
         streams,
       })
-      this.#processes.set('init', init)
+      this.#held.processes.set('init', init)
       made(init)
       if (!wait) return
       void (async () => {
@@ -909,306 +844,5 @@ export class Container implements AsyncDisposable {
       })()
     }
     return { failure }
-  }
-
-  /** Awaits an answer, or has the shim undo the call when the signal or the hook says so. */
-  async #abortable<T>(
-    link: ShimLink,
-    seq: number,
-    answer: Promise<T>,
-    signal: AbortSignal | undefined,
-    hook?: { failure: Promise<never> },
-  ): Promise<T> {
-    let onAbort: (() => void) | undefined
-    const aborted = new Promise<never>((_, reject) => {
-      if (!signal) return
-      onAbort = () => reject(signal.reason as Error)
-      signal.addEventListener('abort', onAbort, { once: true })
-      if (signal.aborted) onAbort()
-    })
-    aborted.catch(() => undefined)
-    let answered = false
-    const own = answer.finally(() => {
-      answered = true
-    })
-    own.catch(() => undefined)
-    try {
-      return await Promise.race(hook ? [own, aborted, hook.failure] : [own, aborted])
-    } catch (error) {
-      if (!answered) {
-        await link
-          .request({ op: 'cancel', target: seq }, { containerId: this.id }, () => undefined)
-          .answer.catch(() => undefined)
-      }
-      // What was done before the word reached the shim is done: a process that runs has a handle.
-      const late = await own.then(
-        (value) => ({ value }),
-        () => null,
-      )
-      if (late) return late.value
-      throw error
-    } finally {
-      if (onAbort) signal?.removeEventListener('abort', onAbort)
-    }
-  }
-
-  /** Init, as far as this handle knows of one that runs. */
-  #mayRun(): Process | null {
-    const init = this.#deleted ? undefined : this.#processes.get('init')
-    return init && !init.exitStatus ? init : null
-  }
-
-  /** Init, which another program, or a start whose shim was killed, may have started since this handle was made. */
-  async #findRunning(context: FailureContext): Promise<Process> {
-    if (!this.#deleted && !this.#processes.has('init') && !(await this.#discoverInit()))
-      await this.#mustExist()
-    return this.#mustRun(context)
-  }
-
-  /** Init, if it runs. */
-  #mustRun(context: FailureContext): Process {
-    const init = this.#processes.get('init')
-    if (this.#deleted) {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, context)
-    }
-    if (!init) {
-      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.id}' is not started`, context)
-    }
-    if (init.exitStatus) {
-      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
-    }
-    return init
-  }
-
-  async #mustExist(): Promise<void> {
-    if (this.#deleted) {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, {
-        containerId: this.id,
-      })
-    }
-    try {
-      await readState(this.root, this.id)
-    } catch (error) {
-      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.#deleted = true
-      throw error
-    }
-  }
-
-  /** The kernel side of this container as it runs with that init. */
-  #boxOf(init: Process): ContainerBox {
-    if (this.#box?.init !== init) {
-      this.#giveBack()
-      const box = this.#native.container({
-        id: this.id,
-        runtime: this.runtime,
-        runtimeArgs: this.#file.runtimeArgs,
-        pid: init.pid,
-        starttime: init.starttime,
-      })
-      this.#box = { init, box }
-    }
-    return this.#box.box
-  }
-
-  /** What is kept open of the container's files: not for the garbage collector to close some day. */
-  #giveBack(): void {
-    if (this.#box) this.#native.giveBack(this.#box.box)
-  }
-
-  async #ask<T>(question: () => Promise<T>): Promise<T> {
-    try {
-      return await question()
-    } catch (error) {
-      throw toContainerError(error as NativeFailure, { containerId: this.id })
-    }
-  }
-
-  /** Processes on disk, made true by what the shim or the kernel knows. */
-  async #loadProcesses(): Promise<void> {
-    const early = (this.#early ??= new Map<string, EarlyExit>())
-    try {
-      const live = await this.#askShim()
-      const marks = await readMarks(this.root, this.id)
-      this.#earlierBoot = marks.earlierBoot
-      const known = live ?? (await this.#takeOver(marks))
-      for (const file of await readProcesses(this.root, this.id)) {
-        if (this.#processes.has(file.id)) continue
-        const process = new Process(this.#host, { ...file, streams: null })
-        this.#processes.set(file.id, process)
-        this.#loaded.add(process)
-        const told = early.get(file.id)
-        const exit = known?.find(({ id, pid }) => id === file.id && pid === file.pid)?.exit ?? file.exit
-        if (exit) {
-          process.exited(exit)
-        } else if (told && (told.pid === null || told.pid === file.pid)) {
-          process.exited(told.exit, told.written)
-        } else if (!known && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
-          // It ended while nobody watched.
-          process.exited({
-            exitCode: 255,
-            signal: 0,
-            exitedAtMs: Date.now(),
-            oomKilled: false,
-            known: false,
-          })
-        }
-      }
-    } finally {
-      this.#early = null
-    }
-    this.#isCreated = false
-    const init = this.#processes.get('init')
-    if (init && !init.exitStatus) {
-      const state = await this.#native.status(this.#boxOf(init)).catch(() => 'running')
-      this.#isCreated = state === 'created'
-      this.#isPaused = state === 'paused'
-      void this.#hub.watch()
-    }
-  }
-
-  /** What its shim knows; null where none serves. */
-  async #askShim(): Promise<WireProcess[] | null> {
-    const connect = (): Promise<number> => this.#native.connectShim(join(this.root, this.id))
-    try {
-      if (!this.#link || this.#link.closed) return await this.#open(connect)
-      // The connection that is there goes on to tell; another one is asked how things stand.
-      const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, connect)
-      link.close()
-      return processes
-    } catch (error) {
-      if (!isGone(error) && !(error instanceof ContainerError)) throw error
-      return null
-    }
-  }
-
-  /**
-   * Without a shim nobody learns how processes end, and what the last one was in the middle of stays half done: a new
-   * one takes over before anything is said of the container. Null where there is no need to, or it cannot be started:
-   * then the state is told as it is on disk.
-   */
-  async #takeOver(marks: Marks): Promise<WireProcess[] | null> {
-    const { owner } = this.#file
-    const orphaned = owner !== undefined && this.#native.startTime(owner.pid) !== owner.starttime
-    const watched = async (): Promise<boolean> =>
-      (await readProcesses(this.root, this.id)).every(({ exit }) => exit !== null)
-    if (!marks.unfinished && !orphaned && (marks.earlierBoot || (await watched()))) return null
-    try {
-      await this.#connect()
-      return this.#hello
-    } catch (error) {
-      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') throw error
-      return null
-    }
-  }
-
-  /** Another program may have started the container since this handle was made. */
-  async #discoverInit(): Promise<Process | null> {
-    if (this.#starting.has('init')) return null
-    const files = await readProcesses(this.root, this.id).catch(() => [])
-    if (!files.some((file) => file.id === 'init')) return null
-    if (!this.#processes.has('init')) await this.#loadProcesses()
-    return this.#processes.get('init') ?? null
-  }
-
-  async #open(open: () => Promise<number>): Promise<WireProcess[]> {
-    const { link, processes } = await ShimLink.open(this.#native, this.id, this.#timeout, open)
-    link.listen({
-      onExit: (process, exit, written) => this.#exited(process, exit, written),
-      onCreated: (pid, starttime) => this.#created?.(pid, starttime),
-      onDeleted: () => {
-        this.#deleted = true
-        this.#giveBack()
-        this.#hub.deleted()
-      },
-      onClosed: () => this.#linkClosed(link),
-    })
-    this.#link = link
-    this.#hello = processes
-    return processes
-  }
-
-  /** The connection to the container's shim; one is started where none serves. */
-  #connect(): Promise<ShimLink> {
-    if (this.#link && !this.#link.closed) return Promise.resolve(this.#link)
-    this.#linking ??= this.#establish().finally(() => {
-      this.#linking = null
-    })
-    return this.#linking
-  }
-
-  async #establish(): Promise<ShimLink> {
-    const directory = join(this.root, this.id)
-    const end = Date.now() + this.#timeout
-    for (let attempt = 0; ; ++attempt) {
-      try {
-        let processes: WireProcess[]
-        try {
-          // A container that this handle has just made, and nobody else can know of, has no shim yet.
-          processes = await this.#open(() => this.#native.connectShim(directory))
-        } catch (error) {
-          if (!isGone(error)) throw error
-          await this.#mustExist()
-          processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
-        }
-        this.#learn(processes)
-        if (this.#file.ephemeral && this.#file.owner?.pid === process.pid) {
-          // Also of a shim that took over: it must know whose end it is to watch for.
-          await this.#link?.request({ op: 'own' }, { containerId: this.id }, () => undefined).answer
-        }
-        const link = this.#link as ShimLink
-        // Told to every shim anew: one that took over from another does not know whose end to watch for.
-        if (this.#owns) await link.request({ op: 'own' }, { containerId: this.id }, () => undefined).answer
-        return link
-      } catch (error) {
-        // Two programs started a shim, and the other one's won; or the one that served was just leaving.
-        const busy = error instanceof ShimBusy
-        if (busy && Date.now() > end) {
-          throw new ContainerError('ERR_START_TIMEOUT', `container '${this.id}': its shim did not answer`, {
-            containerId: this.id,
-          })
-        }
-        const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
-        if (!busy && (!ended || attempt >= maxTakeovers)) {
-          if (error instanceof ContainerError || !(error as NativeFailure).code) throw error
-          throw toContainerError(error as NativeFailure, { containerId: this.id })
-        }
-        await new Promise((resolve) => setTimeout(resolve, 10))
-      }
-    }
-  }
-
-  /** Exits that happened while no connection was there to tell. */
-  #learn(processes: WireProcess[]): void {
-    for (const { id, pid, exit } of processes) {
-      if (exit) this.#exited({ id, pid }, exit)
-    }
-  }
-
-  #exited({ id, pid }: { id: string; pid: number | null }, exit: WireExit, written?: WireWritten): void {
-    const process = this.#processes.get(id)
-    if (!process) this.#early?.set(id, { pid, exit, written })
-    if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
-    process.exited(exit, written)
-    this.#hub.exited(process, this.#loaded.has(process))
-  }
-
-  /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
-  #linkClosed(link: ShimLink): void {
-    if (this.#link === link) this.#link = null
-    if (this.#deleted || (this.#closed && !this.#owns)) return
-    const running = [...this.#processes.values()].filter((process) => !process.exitStatus)
-    if (running.length === 0 && !this.#owns) return
-    this.#connect().catch((error: unknown) => {
-      for (const process of running) process.abandon(error as Error)
-    })
-  }
-
-  /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
-  #releaseIdleLink(): void {
-    // A delete() that undid the start is still to be answered.
-    if (!this.#file.ephemeral && this.#processes.size === 0 && this.#link?.idle) {
-      this.#link.close()
-      this.#link = null
-    }
   }
 }

@@ -182,6 +182,47 @@ export class ShimLink {
     if (!this.#closed) this.#native.send(this.#connection, JSON.stringify({ ...request, seq: 0 }), null, [])
   }
 
+  /** Awaits an answer, or has the shim undo the call when the signal or the hook says so. */
+  async abortable<T>(
+    seq: number,
+    answer: Promise<T>,
+    signal: AbortSignal | undefined,
+    hook?: { failure: Promise<never> },
+  ): Promise<T> {
+    let onAbort: (() => void) | undefined
+    const aborted = new Promise<never>((_, reject) => {
+      if (!signal) return
+      onAbort = () => reject(signal.reason as Error)
+      signal.addEventListener('abort', onAbort, { once: true })
+      if (signal.aborted) onAbort()
+    })
+    aborted.catch(() => undefined)
+    let answered = false
+    const own = answer.finally(() => {
+      answered = true
+    })
+    own.catch(() => undefined)
+    try {
+      return await Promise.race(hook ? [own, aborted, hook.failure] : [own, aborted])
+    } catch (error) {
+      if (!answered) {
+        const context = { containerId: this.#containerId }
+        await this.request({ op: 'cancel', target: seq }, context, () => undefined).answer.catch(
+          () => undefined,
+        )
+      }
+      // What was done before the word reached the shim is done: a process that runs has a handle.
+      const late = await own.then(
+        (value) => ({ value }),
+        () => null,
+      )
+      if (late) return late.value
+      throw error
+    } finally {
+      if (onAbort) signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
   close(): void {
     if (this.#closed) return
     this.#end()

@@ -1,0 +1,394 @@
+// What a handle holds of its container: the connection to the shim, and what is known through it, from disk and from the
+// kernel.
+import { join } from 'node:path'
+import type { Container, ContainerState } from './container.js'
+import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import type { EventHub } from './events.js'
+import type { Following } from './kept.js'
+import type { ContainerBox, NativeBinding } from './native.js'
+import { Process, type ProcessHost } from './process.js'
+import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
+import { type Marks, readMarks, readProcesses, readState, type StateFile } from './state.js'
+
+interface EarlyExit {
+  pid: number | null
+  exit: WireExit
+  written: WireWritten | undefined
+}
+
+const ENOENT = 2
+const ECONNREFUSED = 111
+/** How many shims in turn may be killed under one call. */
+export const maxTakeovers = 3
+
+function isGone(error: unknown): boolean {
+  const { errno } = error as NativeFailure
+  return errno === ENOENT || errno === ECONNREFUSED
+}
+
+export interface AttachmentParts {
+  container: Container
+  native: NativeBinding
+  /** Path of the shim's executable. */
+  shim: string
+  file: StateFile
+  /** Milliseconds that a shim may take to answer. */
+  timeout: number
+  hub: EventHub
+}
+
+export class Attachment {
+  readonly processes = new Map<string, Process>()
+  /** Ids of processes that are being started. */
+  readonly starting = new Set<string>()
+  link: ShimLink | null = null
+  isCreated = true
+  isPaused = false
+  deleted = false
+  closed = false
+  earlierBoot = false
+  /** This handle made an ephemeral container: its connection is what the shim watches. */
+  owns = false
+  /** Called when the runtime has created what start() asked for. */
+  onCreated: ((pid: number, starttime: number) => void) | null = null
+  readonly #container: Container
+  readonly #native: NativeBinding
+  readonly #shim: string
+  readonly #file: StateFile
+  readonly #timeout: number
+  readonly #hub: EventHub
+  #host: ProcessHost | null = null
+  #hello: WireProcess[] = []
+  #linking: Promise<ShimLink> | null = null
+  #box: { init: Process; box: ContainerBox } | null = null
+  /** Were started before this handle was made. */
+  readonly #loaded = new WeakSet<Process>()
+  /** While processes are read from disk: exits of those that are not made yet. */
+  #early: Map<string, EarlyExit> | null = null
+
+  constructor({ container, native, shim, file, timeout, hub }: AttachmentParts) {
+    this.#container = container
+    this.#native = native
+    this.#shim = shim
+    this.#file = file
+    this.#timeout = timeout
+    this.#hub = hub
+  }
+
+  get #id(): string {
+    return this.#container.id
+  }
+
+  get #root(): string {
+    return this.#container.root
+  }
+
+  /** The container's state as far as this handle knows. */
+  get state(): ContainerState {
+    if (this.deleted) return 'stopped'
+    const init = this.processes.get('init')
+    if (!init) return 'created'
+    if (init.exitStatus) return 'stopped'
+    if (this.isCreated) return 'created'
+    return this.isPaused ? 'paused' : 'running'
+  }
+
+  /** What processes ask of it. */
+  get host(): ProcessHost {
+    return (this.#host ??= {
+      native: this.#native,
+      container: this.#container,
+      request: async (request, context) => {
+        const link = await this.connect()
+        return link.request(request, context, () => undefined).answer
+      },
+      watch: async () => {
+        await this.connect()
+      },
+      follow: async (request, context, fd) => {
+        for (let attempt = 0; ; ++attempt) {
+          const link = await this.connect()
+          try {
+            return await link.request(request, context, (result) => result as unknown as Following, null, [
+              fd,
+            ]).answer
+          } catch (error) {
+            // Its end may be seen by the stream before it is by the connection.
+            const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
+            if (!ended || this.closed || attempt >= maxTakeovers) throw error
+            await link.ended()
+          }
+        }
+      },
+    })
+  }
+
+  /** Init, as far as this handle knows of one that runs. */
+  #mayRun(): Process | null {
+    const init = this.deleted ? undefined : this.processes.get('init')
+    return init && !init.exitStatus ? init : null
+  }
+
+  /** Init, which another program, or a start whose shim was killed, may have started since this handle was made. */
+  async #findRunning(context: FailureContext): Promise<Process> {
+    if (!this.deleted && !this.processes.has('init') && !(await this.discoverInit())) await this.mustExist()
+    return this.mustRun(context)
+  }
+
+  /** Init, if it runs. */
+  mustRun(context: FailureContext): Process {
+    const init = this.processes.get('init')
+    if (this.deleted) {
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.#id}' is deleted`, context)
+    }
+    if (!init) {
+      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.#id}' is not started`, context)
+    }
+    if (init.exitStatus) {
+      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.#id}' has exited`, context)
+    }
+    return init
+  }
+
+  /** Init, if it runs; also one that another program has started. */
+  async running(context: FailureContext): Promise<Process> {
+    return this.#mayRun() ?? this.#findRunning(context)
+  }
+
+  /** ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
+  async mustExist(): Promise<void> {
+    if (this.deleted) {
+      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.#id}' is deleted`, {
+        containerId: this.#id,
+      })
+    }
+    try {
+      await readState(this.#root, this.#id)
+    } catch (error) {
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.deleted = true
+      throw error
+    }
+  }
+
+  /** The kernel side of this container as it runs with that init. */
+  boxOf(init: Process): ContainerBox {
+    if (this.#box?.init !== init) {
+      this.giveBack()
+      const box = this.#native.container({
+        id: this.#id,
+        runtime: this.#container.runtime,
+        runtimeArgs: this.#file.runtimeArgs,
+        pid: init.pid,
+        starttime: init.starttime,
+      })
+      this.#box = { init, box }
+    }
+    return this.#box.box
+  }
+
+  /** Asks the kernel; its refusal becomes a ContainerError. */
+  async ask<T>(question: () => Promise<T>): Promise<T> {
+    try {
+      return await question()
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, { containerId: this.#id })
+    }
+  }
+
+  /** The same, about a container that must run. */
+  async askOfRunning<T>(question: (box: ContainerBox) => Promise<T>): Promise<T> {
+    const init = await this.running({ containerId: this.#id })
+    return this.ask(() => question(this.boxOf(init)))
+  }
+
+  /** What is kept open of the container's files: not for the garbage collector to close some day. */
+  giveBack(): void {
+    if (this.#box) this.#native.giveBack(this.#box.box)
+  }
+
+  /** Processes on disk, made true by what the shim or the kernel knows. */
+  async load(): Promise<void> {
+    const early = (this.#early ??= new Map<string, EarlyExit>())
+    try {
+      const live = await this.#askShim()
+      const marks = await readMarks(this.#root, this.#id)
+      this.earlierBoot = marks.earlierBoot
+      const known = live ?? (await this.#takeOver(marks))
+      for (const file of await readProcesses(this.#root, this.#id)) {
+        if (this.processes.has(file.id)) continue
+        const process = new Process(this.host, { ...file, streams: null })
+        this.processes.set(file.id, process)
+        this.#loaded.add(process)
+        const told = early.get(file.id)
+        const exit = known?.find(({ id, pid }) => id === file.id && pid === file.pid)?.exit ?? file.exit
+        if (exit) {
+          process.exited(exit)
+        } else if (told && (told.pid === null || told.pid === file.pid)) {
+          process.exited(told.exit, told.written)
+        } else if (!known && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
+          // It ended while nobody watched.
+          process.exited({
+            exitCode: 255,
+            signal: 0,
+            exitedAtMs: Date.now(),
+            oomKilled: false,
+            known: false,
+          })
+        }
+      }
+    } finally {
+      this.#early = null
+    }
+    this.isCreated = false
+    const init = this.processes.get('init')
+    if (init && !init.exitStatus) {
+      const state = await this.#native.status(this.boxOf(init)).catch(() => 'running')
+      this.isCreated = state === 'created'
+      this.isPaused = state === 'paused'
+      void this.#hub.watch()
+    }
+  }
+
+  /** What its shim knows; null where none serves. */
+  async #askShim(): Promise<WireProcess[] | null> {
+    const connect = (): Promise<number> => this.#native.connectShim(join(this.#root, this.#id))
+    try {
+      if (!this.link || this.link.closed) return await this.#open(connect)
+      // The connection that is there goes on to tell; another one is asked how things stand.
+      const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, connect)
+      link.close()
+      return processes
+    } catch (error) {
+      if (!isGone(error) && !(error instanceof ContainerError)) throw error
+      return null
+    }
+  }
+
+  /**
+   * Without a shim nobody learns how processes end, and what the last one was in the middle of stays half done: a new
+   * one takes over before anything is said of the container. Null where there is no need to, or it cannot be started:
+   * then the state is told as it is on disk.
+   */
+  async #takeOver(marks: Marks): Promise<WireProcess[] | null> {
+    const { owner } = this.#file
+    const orphaned = owner !== undefined && this.#native.startTime(owner.pid) !== owner.starttime
+    const watched = async (): Promise<boolean> =>
+      (await readProcesses(this.#root, this.#id)).every(({ exit }) => exit !== null)
+    if (!marks.unfinished && !orphaned && (marks.earlierBoot || (await watched()))) return null
+    try {
+      await this.connect()
+      return this.#hello
+    } catch (error) {
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') throw error
+      return null
+    }
+  }
+
+  /** Another program may have started the container since this handle was made. */
+  async discoverInit(): Promise<Process | null> {
+    if (this.starting.has('init')) return null
+    const files = await readProcesses(this.#root, this.#id).catch(() => [])
+    if (!files.some((file) => file.id === 'init')) return null
+    if (!this.processes.has('init')) await this.load()
+    return this.processes.get('init') ?? null
+  }
+
+  async #open(open: () => Promise<number>): Promise<WireProcess[]> {
+    const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, open)
+    link.listen({
+      onExit: (process, exit, written) => this.#exited(process, exit, written),
+      onCreated: (pid, starttime) => this.onCreated?.(pid, starttime),
+      onDeleted: () => {
+        this.deleted = true
+        this.giveBack()
+        this.#hub.deleted()
+      },
+      onClosed: () => this.#linkClosed(link),
+    })
+    this.link = link
+    this.#hello = processes
+    return processes
+  }
+
+  /** The connection to the container's shim; one is started where none serves. */
+  connect(): Promise<ShimLink> {
+    if (this.link && !this.link.closed) return Promise.resolve(this.link)
+    this.#linking ??= this.#establish().finally(() => {
+      this.#linking = null
+    })
+    return this.#linking
+  }
+
+  async #establish(): Promise<ShimLink> {
+    const directory = join(this.#root, this.#id)
+    const end = Date.now() + this.#timeout
+    for (let attempt = 0; ; ++attempt) {
+      try {
+        let processes: WireProcess[]
+        try {
+          // A container that this handle has just made, and nobody else can know of, has no shim yet.
+          processes = await this.#open(() => this.#native.connectShim(directory))
+        } catch (error) {
+          if (!isGone(error)) throw error
+          await this.mustExist()
+          processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
+        }
+        this.#learn(processes)
+        if (this.#file.ephemeral && this.#file.owner?.pid === process.pid) {
+          // Also of a shim that took over: it must know whose end it is to watch for.
+          await this.link?.request({ op: 'own' }, { containerId: this.#id }, () => undefined).answer
+        }
+        return this.link as ShimLink
+      } catch (error) {
+        // Two programs started a shim, and the other one's won; or the one that served was just leaving.
+        const busy = error instanceof ShimBusy
+        if (busy && Date.now() > end) {
+          throw new ContainerError('ERR_START_TIMEOUT', `container '${this.#id}': its shim did not answer`, {
+            containerId: this.#id,
+          })
+        }
+        const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
+        if (!busy && (!ended || attempt >= maxTakeovers)) {
+          if (error instanceof ContainerError || !(error as NativeFailure).code) throw error
+          throw toContainerError(error as NativeFailure, { containerId: this.#id })
+        }
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    }
+  }
+
+  /** Exits that happened while no connection was there to tell. */
+  #learn(processes: WireProcess[]): void {
+    for (const { id, pid, exit } of processes) {
+      if (exit) this.#exited({ id, pid }, exit)
+    }
+  }
+
+  #exited({ id, pid }: { id: string; pid: number | null }, exit: WireExit, written?: WireWritten): void {
+    const process = this.processes.get(id)
+    if (!process) this.#early?.set(id, { pid, exit, written })
+    if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
+    process.exited(exit, written)
+    this.#hub.exited(process, this.#loaded.has(process))
+  }
+
+  /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
+  #linkClosed(link: ShimLink): void {
+    if (this.link === link) this.link = null
+    if (this.deleted || (this.closed && !this.owns)) return
+    const running = [...this.processes.values()].filter((process) => !process.exitStatus)
+    if (running.length === 0 && !this.owns) return
+    this.connect().catch((error: unknown) => {
+      for (const process of running) process.abandon(error as Error)
+    })
+  }
+
+  /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
+  releaseIdle(): void {
+    // A delete() that undid the start is still to be answered.
+    if (!this.#file.ephemeral && this.processes.size === 0 && this.link?.idle) {
+      this.link.close()
+      this.link = null
+    }
+  }
+}
