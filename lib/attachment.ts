@@ -8,7 +8,7 @@ import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { Process, type ProcessHost } from './process.js'
 import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
-import { type Marks, readMarks, readProcesses, readState, type StateFile } from './state.js'
+import { type Marks, type ProcessFile, readMarks, readProcesses, readState, type StateFile } from './state.js'
 
 interface EarlyExit {
   pid: number | null
@@ -49,6 +49,8 @@ export class Attachment {
   earlierBoot = false
   /** This handle made an ephemeral container: its connection is what the shim watches. */
   owns = false
+  /** Reaches for no shim unless a call needs one. */
+  observes = false
   /** Called when the runtime has created what start() asked for. */
   onCreated: ((pid: number, starttime: number) => void) | null = null
   readonly #container: Container
@@ -208,13 +210,19 @@ export class Attachment {
 
   /** Processes on disk, made true by what the shim or the kernel knows. */
   async load(): Promise<void> {
+    const before = this.link
     const early = (this.#early ??= new Map<string, EarlyExit>())
     try {
-      const live = await this.#askShim()
+      const isLost = ({ pid, starttime, exit }: ProcessFile): boolean =>
+        !exit && this.#native.startTime(pid) !== starttime
+      const seen = this.observes ? await readProcesses(this.#root, this.#id) : null
+      // What ran and runs no more may be an exit that its shim is just writing down.
+      const asks = !seen || seen.some(isLost)
+      const live = asks ? await this.#askShim() : null
       const marks = await readMarks(this.#root, this.#id)
       this.earlierBoot = marks.earlierBoot
-      const known = live ?? (await this.#takeOver(marks))
-      for (const file of await readProcesses(this.#root, this.#id)) {
+      const known = live ?? (this.observes ? null : await this.#takeOver(marks))
+      for (const file of asks ? await readProcesses(this.#root, this.#id) : seen) {
         if (this.processes.has(file.id)) continue
         const process = new Process(this.host, { ...file, streams: null })
         this.processes.set(file.id, process)
@@ -225,7 +233,7 @@ export class Attachment {
           process.exited(exit)
         } else if (told && (told.pid === null || told.pid === file.pid)) {
           process.exited(told.exit, told.written)
-        } else if (!known && (marks.earlierBoot || this.#native.startTime(file.pid) !== file.starttime)) {
+        } else if (!known && (marks.earlierBoot || (asks && isLost(file)))) {
           // It ended while nobody watched.
           process.exited({
             exitCode: 255,
@@ -246,6 +254,11 @@ export class Attachment {
       this.isCreated = state === 'created'
       this.isPaused = state === 'paused'
       void this.#hub.watch()
+    }
+    if (this.observes && this.link !== before) {
+      const { link } = this
+      this.link = null
+      link?.close()
     }
   }
 
@@ -369,12 +382,14 @@ export class Attachment {
     if (!process) this.#early?.set(id, { pid, exit, written })
     if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
     process.exited(exit, written)
+    if (id === 'init') this.giveBack()
     this.#hub.exited(process, this.#loaded.has(process))
   }
 
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
   #linkClosed(link: ShimLink): void {
-    if (this.link === link) this.link = null
+    if (this.link !== link) return // let go of
+    this.link = null
     if (this.deleted || (this.closed && !this.owns)) return
     const running = [...this.processes.values()].filter((process) => !process.exitStatus)
     if (running.length === 0 && !this.owns) return

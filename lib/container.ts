@@ -27,6 +27,7 @@ import {
   checkContainerOptions,
   checkContainers,
   checkDescriptorLimit,
+  checkFlag,
   checkHook,
   checkId,
   checkNumbers,
@@ -205,6 +206,7 @@ export class Container implements AsyncDisposable {
     checkId(id)
     checkObject(options, 'options')
     const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
+    const observes = checkFlag(options.observe, 'observe')
     const { native, shim } = loadBinding()
     const file = await readState(directory, id)
     const container = new Container(
@@ -216,6 +218,7 @@ export class Container implements AsyncDisposable {
       timeout ?? (file.timeout > 0 ? file.timeout : defaultTimeout),
       null,
     )
+    container.#held.observes = observes
     try {
       await container.#held.load()
     } catch (error) {

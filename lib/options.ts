@@ -44,6 +44,13 @@ export interface LoadOptions {
   timeout?: number
   /** Path of the shim executable to start where none serves the container; as it was created with. */
   shim?: string
+  /**
+   * Only looks, as a monitor should: what the container is comes from its directory and from the kernel, its shim is not
+   * connected to, which would keep the shim of a stopped container from leaving, and none is started for one whose shim
+   * was killed, until a call needs one (exec(), delete(), a process's wait(), resize(), closeStdin(); the figures, limits,
+   * signals, pause and watchers do not). What ends meanwhile is heard of by the next load(); false.
+   */
+  observe?: boolean
 }
 
 /**
@@ -174,6 +181,11 @@ function checkStrings(value: unknown, name: string): string[] {
 function checkBoolean(value: unknown, name: string): boolean {
   if (typeof value !== 'boolean') throw invalidType(`${name} must be a boolean, not ${show(value)}`)
   return value
+}
+
+/** False when left out. */
+export function checkFlag(value: unknown, name: string): boolean {
+  return value === undefined ? false : checkBoolean(value, name)
 }
 
 export function checkObject(value: unknown, name: string): asserts value is object {
