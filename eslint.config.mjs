@@ -4,9 +4,11 @@ import tseslint from 'typescript-eslint'
 export default tseslint.config(
   { ignores: ['dist/**', 'build/**', 'build-*/**', 'node_modules/**', 'prebuilds/**', 'coverage/**'] },
   {
-    files: ['lib/**/*.{ts,mts}', 'test/**/*.ts', 'vitest.config.ts'],
+    files: ['lib/**/*.{ts,mts}', 'cli/**/*.ts', 'test/**/*.ts', 'vitest.config.ts'],
     extends: [...tseslint.configs.recommendedTypeChecked],
-    languageOptions: { parserOptions: { project: ['./tsconfig.json', './tsconfig.test.json'] } },
+    languageOptions: {
+      parserOptions: { project: ['./tsconfig.json', './cli/tsconfig.json', './tsconfig.test.json'] },
+    },
     rules: {
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       '@typescript-eslint/only-throw-error': 'error',

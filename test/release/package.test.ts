@@ -9,6 +9,7 @@ import { Bare, pack, type Packed } from './packed.js'
 const expected = [
   /^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/,
   /^dist\/[\w./]+\.(js|mjs|d\.ts|d\.mts)$/,
+  /^dist\/cli\.licenses\.txt$/,
   /^prebuilds\/linux-(x64|arm64)\/(libcontainer\.node|libcontainer\.musl\.node|libcontainer-shim)$/,
   // What libcontainer-build compiles.
   /^native\/(addon|cgroup|core|events|nsexec|seccomp|shim|state)\/\w+\.(cc|h)$/,
@@ -38,6 +39,8 @@ describe.skipIf(cannotRunContainers())('the package', () => {
     expect(packed.files.filter((path) => !expected.some((pattern) => pattern.test(path)))).toEqual([])
     expect(packed.files).toEqual(
       expect.arrayContaining([
+        'dist/cli.js',
+        'dist/cli.licenses.txt',
         'dist/index.js',
         'dist/index.mjs',
         'dist/index.d.ts',
@@ -67,6 +70,14 @@ describe.skipIf(cannotRunContainers())('the package', () => {
       'node_modules/libcontainer',
     ])
     expect(Object.values(lock.packages).filter(({ hasInstallScript }) => hasInstallScript)).toEqual([])
+  })
+
+  it('has a command line that stands alone', () => {
+    const command = join(bare.app, 'node_modules/.bin/libcontainer')
+    const version = bare.run([process.execPath, command, '--version'])
+    expect(version).toMatchObject({ code: 0, stdout: '0.1.0\n', stderr: '' })
+    const listed = bare.run([process.execPath, command, 'ps', '--json', '--root', bare.directory])
+    expect(listed).toMatchObject({ code: 0, stdout: '[]\n', stderr: '' })
   })
 
   it('runs the quick start from an ECMAScript module', async () => {

@@ -1,4 +1,4 @@
-// Once around the whole run: the hugetlb mount that crun wants, and a dist/ that is as new as lib/.
+// Once around the whole run: the hugetlb mount that crun wants, and a dist/ that is as new as lib/ and cli/.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,26 +8,21 @@ import { cgroupRoot, missing, packageRoot, wantsHugetlb } from './machine.js'
 const hugetlb = join(cgroupRoot, 'hugetlb')
 
 function newest(directory: string): number {
-  return Math.max(0, ...readdirSync(directory).map((name) => statSync(join(directory, name)).mtimeMs))
+  const entries = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+  return Math.max(0, ...entries.map((name) => statSync(join(directory, name)).mtimeMs))
 }
 
 /** Programs that tests start load the compiled package, as users do. */
 function compile(): void {
   let built = 0
   try {
-    built = statSync(join(packageRoot, 'dist/index.js')).mtimeMs
+    built = statSync(join(packageRoot, 'dist/cli.js')).mtimeMs
   } catch {
     // not built yet
   }
-  if (built > newest(join(packageRoot, 'lib'))) return
-  execFileSync(
-    process.execPath,
-    [join(packageRoot, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json'],
-    {
-      cwd: packageRoot,
-      stdio: 'inherit',
-    },
-  )
+  const sources = ['lib', 'cli'].map((name) => newest(join(packageRoot, name)))
+  if (built > Math.max(...sources)) return
+  execFileSync('npm', ['run', '--silent', 'build:ts'], { cwd: packageRoot, stdio: 'inherit' })
 }
 
 async function unmount(): Promise<void> {
