@@ -60,11 +60,18 @@ build: setup
 # The other architecture's: cross compiler, and its libraries unpacked in ~/.cache/libcontainer-release.
 PREBUILD_PACKAGES := cmake g++-aarch64-linux-gnu
 
-.PHONY: prebuilds
+.PHONY: prebuilds vm-arm64 release-check
 prebuilds: build ## the binaries that the package ships, for x64 and arm64, glibc and musl; checked
 	$(call install,$(PREBUILD_PACKAGES))
 	scripts/prebuild.sh
 	node scripts/check-binaries.mjs
+
+vm-arm64: prebuilds ## integration tests in an arm64 machine under QEMU: real arm64 kernel, Node, runc; FILE= chooses
+	test/vm/suite-arm64 $(FILE)
+
+release-check: setup-test build ## all that has to hold before a version is published
+	$(call install,$(PREBUILD_PACKAGES) qemu-user-static)
+	scripts/release-check.sh $(STEP)
 
 .PHONY: native-tests native-test
 native-tests: setup-test
