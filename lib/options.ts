@@ -66,17 +66,13 @@ export interface LoadOptions {
  * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
  * input ends by closeStdin() alone, so that writers may come and go.
  */
-export type Stdio =
-  | string
-  | number
-  | 'pipe'
-  | 'inherit'
-  | 'ignore'
-  | 'keep'
-  | {
-      /** Bytes that are kept, 1 to 16 MiB. */
-      keep: number
-    }
+export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore' | 'keep' | KeptOutput
+
+/** `'keep'` with a size of one's own. */
+export interface KeptOutput {
+  /** Bytes that are kept, 1 to 16 MiB. */
+  keep: number
+}
 
 /** Where a process's standard streams lead. */
 export interface StdioOptions {

@@ -2,7 +2,15 @@
 import type { Readable, Writable } from 'node:stream'
 import { type Following, KeptStream } from './kept.js'
 import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
-import { checkAbortSignal, checkSignal, checkSize, checkObject, type Signal, signalName } from './options.js'
+import {
+  checkAbortSignal,
+  checkObject,
+  checkSignal,
+  checkSize,
+  type KeptOutput,
+  type Signal,
+  signalName,
+} from './options.js'
 import type { Container } from './container.js'
 import type { NativeBinding } from './native.js'
 import type { ProcessSpec } from './oci.js'
@@ -58,6 +66,23 @@ export function toExitStatus(exit: WireExit): ExitStatus {
     oomKilled: exit.oomKilled,
     known: exit.known,
   }
+}
+
+/** The stream that there is for one of StdioOptions: null for what gives none, either where that is not known. */
+export type StreamFor<Given, Stream> = Given extends 'pipe' | 'keep' | KeptOutput
+  ? Stream
+  : string extends Given
+    ? Stream | null
+    : null
+
+/** A process as start() and exec() give it: TypeScript knows by the options which of its streams are there. */
+export type StartedProcess<In, Out, Err> = Process & {
+  /** There for `'pipe'`. */
+  readonly stdin: StreamFor<In, Writable>
+  /** There for `'pipe'` and `'keep'`. */
+  readonly stdout: StreamFor<Out, Readable>
+  /** There for `'pipe'` and `'keep'`. */
+  readonly stderr: StreamFor<Err, Readable>
 }
 
 const nothingWritten: WireWritten = { terminal: 0, stdout: 0, stderr: 0 }

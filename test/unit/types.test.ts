@@ -1,0 +1,47 @@
+// What TypeScript knows of a process's streams: `npm run typecheck` is the test, nothing here is run.
+import type { Readable, Writable } from 'node:stream'
+import { expectTypeOf, it } from 'vitest'
+import type { Container, Process, Stdio, StdioOptions } from '../../lib/index.js'
+
+it('streams are there, or not, by the options', () => {
+  const types = async (
+    container: Container,
+    dynamic: Stdio,
+    path: string,
+    all: StdioOptions,
+  ): Promise<void> => {
+    const spec = { args: ['x'] }
+    const piped = await container.exec('a', spec, { stdin: 'pipe', stdout: 'pipe', stderr: { keep: 100 } })
+    expectTypeOf(piped.stdin).toEqualTypeOf<Writable>()
+    expectTypeOf(piped.stdout).toEqualTypeOf<Readable>()
+    expectTypeOf(piped.stderr).toEqualTypeOf<Readable>()
+    expectTypeOf(piped).toExtend<Process>()
+
+    const other = await container.exec('b', spec, { stdin: 'ignore', stdout: '/log', stderr: 2 })
+    expectTypeOf(other.stdin).toEqualTypeOf<null>()
+    expectTypeOf(other.stdout).toEqualTypeOf<null>()
+    expectTypeOf(other.stderr).toEqualTypeOf<null>()
+
+    const unknown = await container.exec('c', spec, { stdout: dynamic, stderr: path })
+    expectTypeOf(unknown.stdin).toEqualTypeOf<null>()
+    expectTypeOf(unknown.stdout).toEqualTypeOf<Readable | null>()
+    expectTypeOf(unknown.stderr).toEqualTypeOf<Readable | null>()
+
+    const init = await container.start()
+    expectTypeOf(init.stdout).toEqualTypeOf<null>()
+    const kept = await container.start({ stdout: 'keep', signal: new AbortController().signal })
+    expectTypeOf(kept.stdout).toEqualTypeOf<Readable>()
+    const general = await container.start(all)
+    expectTypeOf(general.stdout).toEqualTypeOf<Readable | null>()
+    const restored: Process = await container.start({ checkpoint: 'x', onCreated: ({ pid }) => void pid })
+    expectTypeOf(restored).toEqualTypeOf<Process>()
+
+    // @ts-expect-error a word that is none is a path, a boolean is nothing
+    await container.exec('d', spec, { stdout: true })
+    // @ts-expect-error misspelt
+    await container.exec('e', spec, { stdout: 'pipe', sdterr: 'pipe' })
+    // @ts-expect-error misspelt
+    await container.start({ stdout: 'pipe', oncreated: () => undefined })
+  }
+  expectTypeOf(types).toBeFunction()
+})
