@@ -1,10 +1,10 @@
 // A program of its own that finds running containers, for its memory and for the time it takes: nothing else is in it.
 // Driven by run.mjs over IPC.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { Container } from '../../dist/index.mjs'
 import { memoryOf } from '../ground.mjs'
 
-const { root, ids } = JSON.parse(process.argv[2])
+const { root, ids, heap } = JSON.parse(process.argv[2])
 const containers = []
 
 /** After collection; memory that malloc keeps for later is counted, as the system counts it. */
@@ -18,6 +18,7 @@ async function look() {
     ...memoryOf(process.pid),
     heapUsed,
     external,
+    mallocBytes: Number(readFileSync(heap).readBigInt64LE()),
     descriptors: readdirSync('/proc/self/fd').length,
   }
 }

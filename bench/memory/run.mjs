@@ -3,7 +3,7 @@
 // bench/results/memory.json. See bench/README.md.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { memoryOf, parentOf, timeSpawn } from '../ground.mjs'
+import { compile, memoryOf, parentOf, timeSpawn } from '../ground.mjs'
 import { Part } from '../part.mjs'
 import { Host } from '../programs.mjs'
 import { heading, microseconds, say, showKinds, table } from '../report.mjs'
@@ -88,8 +88,19 @@ async function benchDocker() {
 /** Memory of a program that has half of the containers loaded already, per container of the other half. */
 async function loadedInNode(ids) {
   const half = Math.floor(ids.length / 2)
-  const flags = ['--expose-gc', '--max-semi-space-size=1']
-  const host = new Host(new URL('host.mjs', import.meta.url), flags, { root: part.root, ids })
+  const heap = join(part.directory, 'heap')
+  writeFileSync(heap, Buffer.alloc(8))
+  const counter = compile(new URL('../events/heap.c', import.meta.url), join(part.directory, 'heap.so'), [
+    '-shared',
+    '-fPIC',
+    '-fno-builtin',
+  ])
+  const host = new Host(
+    new URL('host.mjs', import.meta.url),
+    ['--expose-gc', '--max-semi-space-size=1'],
+    { root: part.root, ids, heap },
+    { LD_PRELOAD: counter, BENCH_HEAP: heap },
+  )
   undo.add('stop a host program', () => host.stop())
   // The first half grows what is there once: code, pools, the heap's own slack.
   await host.ask('load', { from: 0, to: half })
@@ -101,6 +112,7 @@ async function loadedInNode(ids) {
   return {
     anonymousKib: each('pssAnonKib'),
     heapKib: each('heapUsed') / 1024,
+    mallocKib: each('mallocBytes') / 1024,
     descriptors: each('descriptors'),
   }
 }
@@ -159,8 +171,9 @@ async function benchMany() {
   const rows = [
     ['shim, Pss KiB each', medianOf(shims, 'pssKib'), docker?.shimPssKib],
     ['of it anonymous', medianOf(shims, 'pssAnonKib'), docker?.shimPssAnonKib],
-    ['loaded, KiB each', node.anonymousKib, undefined, goMemory?.anonymousKib],
-    ['of it JavaScript heap', node.heapKib],
+    ['loaded, anonymous pages, KiB each', node.anonymousKib, undefined, goMemory?.anonymousKib],
+    ['JavaScript heap in use', node.heapKib],
+    ['malloc in use', node.mallocKib],
     ['descriptors each', node.descriptors],
     ['daemons, Pss KiB', 0, docker?.daemonsPssKib],
   ]
@@ -185,7 +198,7 @@ async function benchMany() {
     loaded: { node, go: goMemory },
     docker,
   }
-  report.atMost('memory of a loaded container in KiB', node.anonymousKib, 12)
+  report.atMost('memory in use by a loaded container in KiB', node.heapKib + node.mallocKib, 12)
   report.figure(
     `reload of ${count} running containers, ms`,
     reload / 1e6,
