@@ -454,9 +454,10 @@ export class Container implements AsyncDisposable {
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
     const number = checkSignal(signal)
     checkObject(options, 'options')
+    const all = checkFlag(options.all, 'all')
     const context: FailureContext = { containerId: this.id }
     const init = await this.#held.running(context)
-    if (options.all) return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(init), number))
+    if (all) return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(init), number))
     try {
       await init.kill(number)
       if (number === SIGKILL) await this.#held.ask(() => this.#native.releaseKilled(this.#held.boxOf(init)))
@@ -673,6 +674,7 @@ export class Container implements AsyncDisposable {
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
     checkObject(options, 'options')
+    const force = checkFlag(options.force, 'force')
     await this.#held.mustExist()
     const context: FailureContext = { containerId: this.id }
     const known =
@@ -680,7 +682,7 @@ export class Container implements AsyncDisposable {
       this.#held.processes.size > 0 ||
       (await this.#held.discoverInit()) !== null ||
       (await readMarks(this.root, this.id)).unfinished
-    if (known) await this.#deleteByShim(options.force === true, context)
+    if (known) await this.#deleteByShim(force, context)
     else await removeDirectory(this.root, this.id)
     this.#held.deleted = true
     this.#held.giveBack()

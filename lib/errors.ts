@@ -1,4 +1,5 @@
 // ContainerError, and how what the kernel and the shim say becomes one.
+import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 
 /**
@@ -92,14 +93,21 @@ export interface FailureContext {
   processId?: string | undefined
 }
 
+/** `ENOENT: no such file or directory`. Node's table knows only what its own functions give. */
+function nameErrno(errno: number): string {
+  const known = getSystemErrorMap().get(-errno)
+  if (known) return `${known[0]}: ${known[1]}`
+  if (errno === constants.errno.ENOEXEC) return 'ENOEXEC: exec format error'
+  return Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`
+}
+
 function describe(failure: NativeFailure): string {
   const parts: string[] = []
   if (failure.text) parts.push(failure.text)
   if (failure.errno !== undefined) {
-    const [name, meaning] = getSystemErrorMap().get(-failure.errno) ?? [`errno ${failure.errno}`, '']
     const call = failure.syscall ? `${failure.syscall} ` : ''
     const path = failure.path === undefined ? '' : ` '${failure.path}'`
-    parts.push(`${name}: ${meaning}, ${call.trimEnd()}${path}`)
+    parts.push(`${nameErrno(failure.errno)}, ${call.trimEnd()}${path}`)
   } else if (failure.path !== undefined) {
     parts.push(`'${failure.path}'`)
   }

@@ -2,6 +2,7 @@
 import { constants } from 'node:os'
 import { fstatSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { inspect } from 'node:util'
 import { invalidType, invalidValue } from './errors.js'
 import type { ProcessSpec } from './oci.js'
 
@@ -150,7 +151,12 @@ const maxIdLength = 240
 const reservedProcessIds = new Set(['state.json', 'shim.sock', 'shim.lock', 'log.json', 'console.sock'])
 
 function show(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const text =
+    typeof value === 'string'
+      ? JSON.stringify(value)
+      : typeof value === 'object' && value !== null
+        ? inspect(value, { depth: 1, breakLength: Infinity })
+        : String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
@@ -264,8 +270,8 @@ export function checkContainerOptions(options: ContainerOptions): ResolvedOption
     runtimeArgs: options.runtimeArgs === undefined ? [] : checkStrings(options.runtimeArgs, 'runtimeArgs'),
     shim: checkShim(options.shim),
     labels: options.labels === undefined ? [] : checkStrings(options.labels, 'labels'),
-    noPivotRoot: options.noPivotRoot === undefined ? false : checkBoolean(options.noPivotRoot, 'noPivotRoot'),
-    ephemeral: options.ephemeral === undefined ? false : checkBoolean(options.ephemeral, 'ephemeral'),
+    noPivotRoot: checkFlag(options.noPivotRoot, 'noPivotRoot'),
+    ephemeral: checkFlag(options.ephemeral, 'ephemeral'),
     timeout: checkTimeout(options.timeout),
   }
 }
@@ -378,7 +384,7 @@ export function checkNamespaces(value: unknown, name: string): string[] {
 export function checkCheckpointOptions(options: CheckpointOptions): Required<CheckpointOptions> {
   checkObject(options, 'options')
   const flag = (name: 'exit' | 'tcp' | 'unixSockets' | 'shell' | 'preDump'): boolean =>
-    options[name] === undefined ? false : checkBoolean(options[name], name)
+    checkFlag(options[name], name)
   const checked = {
     name: checkCheckpointName(options.name, 'name'),
     exit: flag('exit'),
@@ -425,10 +431,11 @@ function checkKeep(value: object, name: string): Stdio {
 
 export function checkStdio(value: unknown, name: string): Stdio {
   if (value === undefined || value === null) return 'ignore'
-  if (name === 'stdin' && (value === 'keep' || typeof value === 'object')) {
+  const keeps = typeof value === 'object' && 'keep' in value
+  if (name === 'stdin' && (value === 'keep' || keeps)) {
     throw invalidValue(`stdin cannot be kept: only output is`)
   }
-  if (typeof value === 'object') return checkKeep(value, name)
+  if (keeps) return checkKeep(value, name)
   if (typeof value === 'number') {
     if (!Number.isInteger(value) || value < 0)
       throw invalidValue(`${name} must be an open descriptor, not ${value}`)

@@ -261,14 +261,15 @@ export interface Marks {
 export async function readMarks(root: string, id: string): Promise<Marks> {
   const directory = join(root, id)
   bootId ??= await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => null)
-  const [starting, dumping, deleting, boot] = await Promise.all([
+  const [starting, left, dumping, deleting, boot] = await Promise.all([
     exists(join(directory, 'init/starting')),
+    exists(join(directory, ':record')),
     exists(join(directory, 'init/dumping')),
     exists(join(directory, ':deleting')),
     readFile(join(directory, 'init/bootId'), 'utf8').catch(() => null),
   ])
   return {
-    unfinished: starting || dumping || deleting,
+    unfinished: starting || left || dumping || deleting,
     earlierBoot: boot !== null && bootId !== null && boot.trim() !== bootId.trim(),
   }
 }

@@ -137,7 +137,8 @@ Result<std::string> ContainerBox::ReadStatus() {
   // Init waits on this FIFO between create and start: runc and crun both remove it at the start.
   if (stat((record_directory_ + "/exec.fifo").c_str(), &st) == 0) return std::string("created");
   auto frozen = (*handle)->ReadFreezerState();
-  if (frozen.ok() && frozen->state == FreezerState::kFrozen) return std::string("paused");
+  // FREEZING counts, as for exec: whoever asked for it (crun does not wait) has been told that it is done.
+  if (frozen.ok() && frozen->state != FreezerState::kThawed) return std::string("paused");
   return std::string("running");
 }
 

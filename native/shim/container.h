@@ -115,6 +115,10 @@ class Container {
   void StartRunStart();
   void StartFinished(int status);
   void StartUndo(Error error, std::string log = {});
+  bool RuntimeKnowsId() const;
+  // The runtime's record under this id is of this container, and not of another that took the id.
+  bool IsOurs(const RuntimeRecord& record) const;
+  bool StartOwnsRecord() const;
   void RemoveCgroups() const;
   void StartUndoDelete();
   void StartUndoDone();

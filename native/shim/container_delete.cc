@@ -70,8 +70,8 @@ void Container::DeleteRunRuntime() {
   if (delete_timer_ != 0) loop_.Cancel(delete_timer_);
   delete_timer_ = 0;
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
-  if (!record && record.error().err == ENOENT)
-    return DeleteDone(0);  // never created, or deleted by another hand
+  // Never created; deleted by another hand, who may have made another container of this id since.
+  if (record ? !IsOurs(*record) : record.error().err == ENOENT) return DeleteDone(0);
   left_cgroups_.clear();
   if (record) {
     if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = Directories(*cgroups);

@@ -174,6 +174,11 @@ void Container::StartRunCreate() {
   if (!start_->terminal) {
     for (int i = 0; i < 3; ++i) fds[i] = start_->stdio->child(i);
   }
+  // Of what another hand made with the same runtime and id nothing is to be undone: create will refuse.
+  if (!RuntimeKnowsId()) {
+    auto written = WriteNew(kOwnRecord, {});
+    if (!written) return StartUndo(written.error());
+  }
   auto run = start_->restores()
                  ? RestoreRun(args, fds)
                  : RunRuntime("create", args, fds, [this](int status) { StartCreated(status); });
@@ -261,6 +266,7 @@ void Container::StartFinished(int status) {
     return StartUndo(last_run_->FailureOf(status, log), log);
   }
   auto init = Find("init");
+  unlink(kOwnRecord);
   unlink(kStarting);
   unlink(LogPath().c_str());
   unlink(kConsole);
@@ -297,6 +303,33 @@ void Container::StartUndo(Error error, std::string log) {
   start_->timer = loop_.After(kCreateGraceMs, kill_all);
 }
 
+bool Container::RuntimeKnowsId() const {
+  for (const std::string& root : RuntimeRoots(settings_.runtime, settings_.runtime_args)) {
+    if (access((root + "/" + settings_.id).c_str(), F_OK) == 0) return true;
+  }
+  return false;
+}
+
+bool Container::IsOurs(const RuntimeRecord& record) const {
+  auto init = Find("init");
+  if (init == nullptr || init->pid <= 0) return access(kOwnRecord, F_OK) == 0;
+  bool timed = record.init_start != 0 && init->start != 0;
+  return record.init_pid == init->pid && (!timed || record.init_start == init->start);
+}
+
+// What the start that is being undone has the runtime delete: nothing where the id belongs to another hand's
+// container, be it older or of one that was quicker.
+bool Container::StartOwnsRecord() const {
+  if (Find("init")) return true;
+  if (access(kOwnRecord, F_OK) != 0) return false;
+  if (start_->cut_off) return true;
+  auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (!record) return true;
+  // An init of ours has become this subreaper's child.
+  auto stat = ReadProcStat(record->init_pid);
+  return !stat || !stat->alive() || stat->start != record->init_start || stat->parent == getpid();
+}
+
 // What a create that was killed has left: the container's cgroups, which only this start can have made.
 void Container::RemoveCgroups() const {
   auto layout = ReadLayout();
@@ -329,6 +362,10 @@ void Container::StartUndoDelete() {
     if (known == by_pid_.end() || known->second == init) kill(child, SIGKILL);
   }
   if (init && !init->exit) (void)SignalProcess(init->pid, init->start, SIGKILL);
+  if (start_->runtime_ran && !StartOwnsRecord()) {
+    start_->runtime_ran = false;
+    unlink(kOwnRecord);
+  }
   if (!start_->runtime_ran) return StartUndoDone();
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
@@ -347,6 +384,7 @@ void Container::StartUndoDone() {
   std::unique_ptr<StartOperation> done = std::move(start_);
   if (done->timer != 0) loop_.Cancel(done->timer);
   if (done->runtime_ran) RemoveCgroups();
+  if (!RuntimeKnowsId()) unlink(kOwnRecord);
   if (done->console_listener) loop_.Unwatch(done->console_listener.get());
   if (done->console_connection) loop_.Unwatch(done->console_connection.get());
   unlink(kConsole);

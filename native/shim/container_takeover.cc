@@ -141,7 +141,11 @@ void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
   // What does not end by a SIGKILL either is stuck in the kernel: not waited for without end.
   if (runs.empty() || patience_ms < -kUndoTimeoutMs) return then();
   if (patience_ms <= 0) {
-    for (const Run& run : runs) (void)SignalProcess(run.pid, run.start, SIGKILL);
+    for (const Run& run : runs) {
+      // Each run has a session of its own, with what it has started.
+      if (getpgid(run.pid) == run.pid && IsAlive(run.pid, run.start)) kill(-run.pid, SIGKILL);
+      (void)SignalProcess(run.pid, run.start, SIGKILL);
+    }
   }
   loop_.After(kPollMs,
               [this, patience_ms, then = std::move(then)] { AwaitRuntime(patience_ms - kPollMs, then); });
@@ -152,20 +156,21 @@ void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
 void Container::SettleStart() {
   auto init = Find("init");
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
-  if (init && record && record->init_pid == init->pid &&
-      access((record->directory + "/exec.fifo").c_str(), F_OK) != 0) {
+  if (init && record && IsOurs(*record) && access((record->directory + "/exec.fifo").c_str(), F_OK) != 0) {
+    unlink(kOwnRecord);
     unlink(kStarting);
     return Ready();
   }
   start_ = std::make_unique<StartOperation>();
   start_->runtime_ran = true;
+  start_->cut_off = true;
   start_->undoing = true;
   start_->error = Error::Coded("ERR_SHIM_EXITED", "the start was cut off");
-  if (!init) {
+  if (!init && record && IsOurs(*record)) {
     // The runtime may have made it without the shim having come to know of it.
     auto text = ReadFile(kRuntimePid, 64);
     auto pid = text ? ParseU64(TrimEnd(*text)) : std::nullopt;
-    if (pid && record && static_cast<uint64_t>(record->init_pid) == *pid)
+    if (pid && static_cast<uint64_t>(record->init_pid) == *pid)
       (void)SignalProcess(record->init_pid, record->init_start, SIGKILL);
   }
   start_->after_undo.push_back([this] { Ready(); });

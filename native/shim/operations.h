@@ -22,6 +22,9 @@ inline constexpr const char* kStarting = "init/starting";
 inline constexpr const char* kRestoring = "init/criu.work";  // where CRIU logs a restore
 inline constexpr const char* kDumping = "init/dumping";      // the checkpoint under way: its name
 inline constexpr const char* kDeleting = ":deleting";
+// While init is not known: the runtime had no container of this id when this one's start ran it, so what is
+// there is ours.
+inline constexpr const char* kOwnRecord = ":record";
 // The boot in which init was started: pids and start times of another one mean nothing.
 inline constexpr const char* kBootId = "init/bootId";
 inline constexpr const char* kConsole = "console.sock";
@@ -56,6 +59,7 @@ struct Container::StartOperation {
   pid_t init_pid = 0;
   bool created = false;  // the runtime made it; undoing means deleting
   bool runtime_ran = false;
+  bool cut_off = false;  // by the end of an earlier shim
   bool undoing = false;
   std::vector<std::function<void()>> after_undo;
   Error error;

@@ -184,6 +184,8 @@ describe.skipIf(skip)('create, load and list', () => {
     await bad(call('start', { onCreated: 1 }), 'ERR_INVALID_ARG_TYPE')
     await bad(call('start', null), 'ERR_INVALID_ARG_TYPE')
     await bad(call('delete', 'force'), 'ERR_INVALID_ARG_TYPE')
+    await bad(call('delete', { force: 1 }), 'ERR_INVALID_ARG_TYPE')
+    await bad(call('kill', 0, { all: 'yes' }), 'ERR_INVALID_ARG_TYPE')
     await bad(call('removeProcess', '../init'), 'ERR_INVALID_ARG_VALUE')
     expect([...container.processes.keys()]).toEqual(['init'])
     expect(await container.status()).toBe('running')

@@ -283,6 +283,11 @@ describe.skipIf(skip).each(runtimes)('pause and resume, %s', (runtime) => {
       expect(await runs(pid)).toBe(true)
       expect(impatient.state).toBe('running')
       expect(await impatient.status()).toBe('running')
+      // Asked for by another hand, who does not wait: it is as good as paused, for an exec too.
+      writeFileSync(file, isCgroupV2() ? '1' : 'FROZEN')
+      expect(await impatient.status()).toBe('paused')
+      await impatient.resume()
+      expect(await impatient.status()).toBe('running')
     } finally {
       await stuck.end()
     }

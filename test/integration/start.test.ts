@@ -1,4 +1,5 @@
 // Starts that fail, time out or are called off: a clear error by its code, nothing left, and the next start works.
+import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -435,6 +436,58 @@ describe.skipIf(skip).each(runtimes)('starts with %s', (runtime) => {
       })
       await expectUndone(ground, container)
     })
+  })
+
+  /** Another hand's container. Its streams are its own: init keeps them open. */
+  function runBehindOurBack(id: string): void {
+    execFileSync(runtime, ['run', '--detach', '--bundle', ground.bundle(), id], { stdio: 'ignore' })
+  }
+
+  test('an id that the runtime has for somebody else: refused, and that container is left alone', async () => {
+    const id = ground.newId()
+    runBehindOurBack(id)
+    const runs = (): boolean => ground.runtimeCommand('state', id).includes('"running"')
+    try {
+      const container = await ground.create({ id })
+      for (let n = 0; n < 2; ++n) {
+        const error = await expectCode(container.start(), 'ERR_RUNTIME')
+        expect(error.runtimeLog).toContain('exist')
+        expect(runs()).toBe(true)
+        expect(await container.status()).toBe('created')
+        expect(readdirSync(join(ground.root, id)).filter((name) => !name.startsWith('shim.'))).toEqual([
+          'state.json',
+        ])
+      }
+      await container.delete({ force: true })
+      expect(existsSync(join(ground.root, id))).toBe(false)
+      expect(runs()).toBe(true)
+    } finally {
+      ground.runtimeCommand('delete', '--force', id)
+    }
+  })
+
+  test('of two that have one id in two roots the second is refused, and the first runs on', async () => {
+    const first = await ground.running()
+    const second = await ground.create({ id: first.id, root: ground.newPath('root') })
+    await expectCode(second.start(), 'ERR_RUNTIME')
+    expect(await first.status()).toBe('running')
+    await second.delete({ force: true })
+    expect(await first.status()).toBe('running')
+    expect((await run(first, ['/bin/true'])).status.exitCode).toBe(0)
+  })
+
+  test('an id that somebody else took after this container was deleted behind our back', async () => {
+    const container = await ground.running()
+    const init = container.processes.get('init') as Process
+    ground.runtimeCommand('delete', '--force', container.id)
+    await init.wait()
+    runBehindOurBack(container.id)
+    try {
+      await container.delete({ force: true })
+      expect(ground.runtimeCommand('state', container.id)).toContain('"running"')
+    } finally {
+      ground.runtimeCommand('delete', '--force', container.id)
+    }
   })
 
   test('a failed start may be tried again, and again', async () => {

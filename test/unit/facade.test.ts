@@ -173,6 +173,15 @@ describe('errors', () => {
     expect(Object.keys(new ContainerError('ERR_RUNTIME', 'x')).sort()).toEqual(['code', 'name'])
   })
 
+  it.each([
+    [2, "ENOENT: no such file or directory, execve '/x'"],
+    [8, "ENOEXEC: exec format error, execve '/x'"],
+    [122, "EDQUOT, execve '/x'"],
+    [4000, "errno 4000, execve '/x'"],
+  ])('say errno %i by its name', (errno, message) => {
+    expect(toContainerError({ errno, syscall: 'execve', path: '/x' }).message).toBe(message)
+  })
+
   it('of Node keep errno, call and path; others are passed on', () => {
     const error = Object.assign(new Error('x'), { errno: -13, syscall: 'open', path: '/x', code: 'EACCES' })
     expect(fromNodeError(error)).toMatchObject({

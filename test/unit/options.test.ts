@@ -135,11 +135,19 @@ describe('stdio', () => {
     [1.5, 'ERR_INVALID_ARG_VALUE'],
     [99999, 'ERR_INVALID_ARG_VALUE'],
     [{}, 'ERR_INVALID_ARG_TYPE'],
+    [[], 'ERR_INVALID_ARG_TYPE'],
     [true, 'ERR_INVALID_ARG_TYPE'],
   ])('%j', (stdio, code) => {
     expect(() => checkStdio(stdio, 'stdout')).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining('stdout') }),
     )
+  })
+
+  it('of input is not kept, and nothing that is no stdio is called kept', () => {
+    const thrown = (stdio: unknown) => expect(() => checkStdio(stdio, 'stdin'))
+    thrown('keep').toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }))
+    thrown({ keep: 1 }).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }))
+    thrown({}).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }))
   })
 })
 
