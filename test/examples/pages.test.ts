@@ -1,8 +1,11 @@
 // Every example in README.md and docs/ compiles and does what the page says.
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cannotRunContainers, packageRoot } from '../support/machine.js'
+import { shimsBelow } from '../support/processes.js'
+import { eventually } from '../support/wait.js'
 import { blocksOf, compile, pages } from './pages.js'
 import { useExamples } from './run_example.js'
 
@@ -14,13 +17,18 @@ describe.skipIf(cannotRunContainers())('the examples in the pages', () => {
   const examples = useExamples()
   const blocks = pages().flatMap((page) => blocksOf(page, directory))
   beforeAll(() => compile(blocks, directory, suffix))
-  afterAll(() => rmSync(directory, { recursive: true, force: true }))
+  // Not among the temporary files, which go as soon as a host that hangs is killed: its shims still need their state.
+  const root = join(tmpdir(), `libcontainer-${suffix}`)
+  afterAll(async () => {
+    rmSync(directory, { recursive: true, force: true })
+    await eventually('the end of all shims', () => shimsBelow(root).length === 0)
+    rmSync(root, { recursive: true, force: true })
+  })
 
   it('do what the pages say, and leave nothing', async () => {
     const run = blocks.filter(({ notRun }) => notRun === null)
     expect(new Set(run.map(({ page }) => page))).toContain('README.md')
     const modules = run.map(({ module }) => module.replace(/\.mts$/, '.mjs'))
-    const root = join(examples.temporary(), 'root')
     const host = ['node', '--enable-source-maps', 'test/examples/page_host.mjs']
     const program = examples.run([...host, root, ...modules])
     const { code } = await program.ended
@@ -41,7 +49,6 @@ describe.skipIf(cannotRunContainers())('the examples in the pages', () => {
         from = at + 1
       }
     })
-    rmSync(root, { recursive: true, force: true })
     await examples.expectNothingLeft(suffix)
   })
 
