@@ -38,6 +38,7 @@ const parts = {
   },
   events: {
     program: 'events/run.mjs',
+    limitMs: 15 * 60_000, // cgroups for ten thousand, thousands of OOM kills
     quick: ['--samples=20', '--burst=200', '--watchers=500', '--idle=5', '--kills=200', '--soakers=20'],
     smallest: ['--samples=1', '--burst=10', '--watchers=5', '--idle=0.2', '--kills=6', '--soakers=2'],
   },
@@ -92,7 +93,7 @@ async function runPart(name, directory, cores) {
   })
   let output = ''
   for (const stream of [current.stdout, current.stderr]) stream?.on('data', (text) => (output += text))
-  const timer = setTimeout(() => current.kill('SIGTERM'), partLimitMs)
+  const timer = setTimeout(() => current.kill('SIGTERM'), parts[name].limitMs ?? partLimitMs)
   const [code, signal] = await once(current, 'close')
   clearTimeout(timer)
   current = null

@@ -334,7 +334,7 @@ export class Attachment {
 
   async #establish(): Promise<ShimLink> {
     const directory = join(this.#root, this.#id)
-    const end = Date.now() + this.#timeout
+    const end = performance.now() + this.#timeout
     for (let attempt = 0; ; ++attempt) {
       try {
         let processes: WireProcess[]
@@ -355,7 +355,7 @@ export class Attachment {
       } catch (error) {
         // Two programs started a shim, and the other one's won; or the one that served was just leaving.
         const busy = error instanceof ShimBusy
-        if (busy && Date.now() > end) {
+        if (busy && performance.now() > end) {
           throw new ContainerError('ERR_START_TIMEOUT', `container '${this.#id}': its shim did not answer`, {
             containerId: this.#id,
           })

@@ -51,6 +51,7 @@
       "native/events/connections.cc",
       "native/events/inotify.cc",
       "native/events/memory_file.cc",
+      "native/events/nested_kills.cc",
       "native/events/oom_source.cc",
       "native/events/pressure_source.cc",
       "native/events/shim_spawn.cc",

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "events/memory_file.h"
+#include "events/nested_kills.h"
 #include "events/source.h"
 
 namespace lc::events {
@@ -54,8 +55,11 @@ class Steps {
 
 class OomV1 final : public Source {
  public:
-  OomV1(MemoryFile file, uint64_t identity, UniqueFd signal)
-      : file_(std::move(file)), identity_(identity), signal_(std::move(signal)) {}
+  OomV1(std::string directory, MemoryFile file, uint64_t identity, UniqueFd signal)
+      : directory_(std::move(directory)),
+        file_(std::move(file)),
+        identity_(identity),
+        signal_(std::move(signal)) {}
 
   int fd() const override { return signal_.get(); }
   uint32_t interest() const override { return EPOLLIN | EPOLLET; }
@@ -64,6 +68,7 @@ class OomV1 final : public Source {
   Status Begin(Inotify*) override {
     MemoryCounts counts;
     if (file_.Read(&counts) == MemoryFile::Outcome::kCounts) before_ = counts.oom_kill.value_or(0);
+    nested_.Look(directory_);
     return Ok();
   }
 
@@ -81,10 +86,15 @@ class OomV1 final : public Source {
           announced_ = true;
           announced_usec_ = NowUsec();
         }
-        if (counts.oom_kill && *counts.oom_kill - before_ > kills_) {
-          kills_ = *counts.oom_kill - before_;
-          announced_ = false;
-          after_kill_.Begin();
+        if (counts.oom_kill) {
+          // This cgroup's limit may have cost a process of one below it.
+          if (announced_) nested_kills_ += nested_.Look(directory_);
+          uint64_t kills = *counts.oom_kill - before_ + nested_kills_;
+          if (kills > kills_) {
+            kills_ = kills;
+            announced_ = false;
+            after_kill_.Begin();
+          }
         }
         again_usec_ = announced_ ? AwaitKillUsec(NowUsec() - announced_usec_) : after_kill_.Next();
         if (again_usec_ == 0) announced_ = false;
@@ -107,11 +117,14 @@ class OomV1 final : public Source {
   }
 
  private:
+  const std::string directory_;
   MemoryFile file_;
   const uint64_t identity_;
   UniqueFd signal_;
+  NestedKills nested_;
+  uint64_t nested_kills_ = 0;
   uint64_t before_ = 0;     // the kernel's counter when this began
-  uint64_t kills_ = 0;      // counted by the kernel since
+  uint64_t kills_ = 0;      // counted by the kernel since, nested ones too
   uint64_t uncounted_ = 0;  // OOMs beside
   bool announced_ = false;  // a kill is awaited
   int64_t announced_usec_ = 0;
@@ -239,7 +252,7 @@ Result<std::unique_ptr<Source>> OpenOomSource(const CgroupPaths& paths) {
   if (!file) return CgroupFailure(file.error(), *directory);
   auto signal = RegisterEvent(*directory, "memory.oom_control", "");
   if (!signal) return signal.error();
-  return std::unique_ptr<Source>(new OomV1(std::move(*file), IdentityOf(st), std::move(*signal)));
+  return std::unique_ptr<Source>(new OomV1(*directory, std::move(*file), IdentityOf(st), std::move(*signal)));
 }
 
 Result<std::unique_ptr<Source>> OpenHighSource(const CgroupPaths& paths) {
