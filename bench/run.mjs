@@ -202,7 +202,7 @@ async function main() {
       taken[name] = await runPart(name, work, machine.cores)
       const { seconds, failed, output } = taken[name]
       say(`${seconds.toFixed(0).padStart(4)} s${failed ? `  FAILED: ${failed}` : ''}`)
-      if (failed) process.stderr.write(output)
+      if (failed && !interrupted) process.stderr.write(output)
     }
   } finally {
     rmSync(work, { recursive: true })
