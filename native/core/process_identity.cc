@@ -8,6 +8,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 
 #include "core/files.h"
 
@@ -66,6 +67,32 @@ bool IsAlive(pid_t pid, uint64_t start) {
   if (n < 0) return false;
   auto stat = ParseProcStat(std::string_view(text, static_cast<size_t>(n)));
   return stat.ok() && stat->alive() && stat->start == start;
+}
+
+namespace {
+
+// proc(5) counts in clock ticks, of which every architecture has 100 a second.
+constexpr int64_t kTickNs = 10'000'000;
+// Between the kernel's reading of the clock and ours, which may be rounded otherwise.
+constexpr int64_t kDoubtNs = 1'000;
+
+// -1 where there is no such clock.
+int64_t BootNs() {
+  timespec now{};
+  if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return -1;
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace
+
+StartClock::StartClock() : begun_ns_(BootNs()) {}
+
+std::optional<uint64_t> StartClock::Ticks() const {
+  int64_t ended = BootNs();
+  if (begun_ns_ < kDoubtNs || ended < begun_ns_) return std::nullopt;
+  int64_t tick = (begun_ns_ - kDoubtNs) / kTickNs;
+  if (tick != (ended + kDoubtNs) / kTickNs) return std::nullopt;
+  return static_cast<uint64_t>(tick);
 }
 
 Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "core/result.h"
@@ -24,6 +25,18 @@ Result<ProcStat> ReadProcStat(pid_t pid);
 
 // True while that very process runs; a zombie no longer does.
 bool IsAlive(pid_t pid, uint64_t start);
+
+// The start time of a process that is made while this object lives, without a look at /proc, which takes a
+// third of the time that the fork took: the kernel has it from the clock that is read here.
+class StartClock {
+ public:
+  StartClock();
+  // As field 22; nothing where the clock has passed from one tick to the next meanwhile.
+  std::optional<uint64_t> Ticks() const;
+
+ private:
+  int64_t begun_ns_;
+};
 
 // pidfd first, then the start time: between the two the pid cannot have become another's.
 // ESRCH when it is gone or is another process. ENOSYS before Linux 5.3.

@@ -217,14 +217,14 @@ void CloseAbove(const ChildPlan& plan, int channel) {
 }
 
 void OwnStdio(const ChildPlan& plan, int channel) {
-  struct stat null_device {};
-  bool null_known = stat("/dev/null", &null_device) == 0;
   for (int fd = 0; fd < 3; ++fd) {
     struct stat st {};
     Check(channel, fstat(fd, &st) == 0, "fstat stdio");
     if (st.st_uid == plan.uid) continue;
     if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) continue;
-    if (null_known && st.st_rdev != 0 && st.st_rdev == null_device.st_rdev) continue;
+    struct stat null_device {};
+    bool null_known = st.st_rdev != 0 && stat("/dev/null", &null_device) == 0;
+    if (null_known && st.st_rdev == null_device.st_rdev) continue;
     // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
     if (fchown(fd, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS &&
         errno != EINVAL) {

@@ -147,6 +147,7 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
   // What was logged so far is about an earlier process, should the pid be that of one.
   if (oom_log_.usable()) (void)ReadOomLog();
+  const StartClock clock;
   auto started = nsexec::Start(exec->plan, &child_memory_);
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
     started = nsexec::Start(exec->plan, &child_memory_);
@@ -155,9 +156,13 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   exec->channel = std::move(started->channel);
   by_pid_[process.pid] = exec->process;
   // While the child sets itself up on the other core: what must be known of it if this shim dies now.
-  auto stat = ReadProcStat(process.pid);
-  if (!stat) return ExecUndo(exec, stat.error());
-  process.start = stat->start;
+  if (auto ticks = clock.Ticks()) {
+    process.start = *ticks;
+  } else {
+    auto stat = ReadProcStat(process.pid);
+    if (!stat) return ExecUndo(exec, stat.error());
+    process.start = stat->start;
+  }
   auto recorded = ExecRecord(exec);
   if (!recorded) return ExecUndo(exec, recorded.error());
   exec->body = {};

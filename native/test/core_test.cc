@@ -96,6 +96,27 @@ TEST_CASE("stat lines are read whatever the command is called") {
   }
 }
 
+TEST_CASE("a start time by the clock is the one in /proc, or none") {
+  int known = 0;
+  for (int i = 0; i < 5000 && known < 50; ++i) {
+    const lc::StartClock clock;
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    auto ticks = clock.Ticks();
+    auto stat = lc::ReadProcStat(child);
+    waitpid(child, nullptr, 0);
+    REQUIRE(stat.ok());
+    if (!ticks) continue;
+    CHECK(*ticks == stat->start);
+    ++known;
+  }
+  CHECK(known == 50);
+  // Longer than a tick: whatever was made meanwhile, nothing is said of when.
+  const lc::StartClock clock;
+  usleep(20'000);
+  CHECK_FALSE(clock.Ticks().has_value());
+}
+
 TEST_CASE("a signal reaches that very process and no other") {
   auto handler = signal(SIGTERM, SIG_DFL);  // doctest's, which the child must not have for a moment
   pid_t child = fork();
