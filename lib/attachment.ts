@@ -8,7 +8,15 @@ import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { Process, type ProcessHost } from './process.js'
 import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
-import { type Marks, type ProcessFile, readMarks, readProcesses, readState, type StateFile } from './state.js'
+import {
+  type Marks,
+  type ProcessFile,
+  readMarks,
+  readProcesses,
+  readState,
+  type StateFile,
+  stateVersion,
+} from './state.js'
 
 interface EarlyExit {
   pid: number | null
@@ -60,6 +68,8 @@ export class Attachment {
   readonly #timeout: number
   readonly #hub: EventHub
   #host: ProcessHost | null = null
+  /** Of the state file that was read last and was as it should be. */
+  #readVersion: string | null = null
   #hello: WireProcess[] = []
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
@@ -164,8 +174,11 @@ export class Attachment {
         containerId: this.#id,
       })
     }
+    const version = await stateVersion(this.#root, this.#id)
+    if (version !== null && version === this.#readVersion) return
     try {
       await readState(this.#root, this.#id)
+      this.#readVersion = version
     } catch (error) {
       if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.deleted = true
       throw error

@@ -217,6 +217,16 @@ export async function readState(root: string, id: string): Promise<StateFile> {
   return state
 }
 
+/** Another one whenever the state file is another or has changed; null where there is none. One system call. */
+export async function stateVersion(root: string, id: string): Promise<string | null> {
+  try {
+    const { ino, ctimeNs, size } = await stat(join(root, id, 'state.json'), { bigint: true })
+    return `${ino} ${ctimeNs} ${size}`
+  } catch {
+    return null
+  }
+}
+
 /** Ids that load() would accept, sorted. A root that does not exist holds none. */
 export async function listIds(root: string): Promise<string[]> {
   let entries: string[]
