@@ -45,12 +45,11 @@ import {
   type LoadOptions,
   type PressureOptions,
   type Signal,
-  type Stdio,
   type StdioOptions,
 } from './options.js'
 import { OomWatcher } from './oom.js'
 import { PressureWatcher } from './pressure.js'
-import { Process, type StartedProcess } from './process.js'
+import { type OnlyKnown, Process, type StartedProcess } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf, explainCriuFailure } from './runtime.js'
 import type { ShimLink } from './shim.js'
@@ -289,16 +288,13 @@ export class Container implements AsyncDisposable {
    * it, the checkpoint is a pre-dump, or `onCreated` is given with it.
    * After a failure nothing of the start is left and it may be tried again.
    */
-  start<
-    const In extends Stdio | undefined = undefined,
-    const Out extends Stdio | undefined = undefined,
-    const Err extends Stdio | undefined = undefined,
-  >(
-    options?: StartOptions & { stdin?: In; stdout?: Out; stderr?: Err },
-  ): Promise<StartedProcess<In, Out, Err>>
-  /** The same, for options that are put together elsewhere. */
-  start(options?: StartOptions): Promise<Process>
-  async start(options: StartOptions = {}): Promise<Process> {
+  async start<const Options extends StartOptions = StartOptions>(
+    options?: Options & OnlyKnown<Options, StartOptions>,
+  ): Promise<StartedProcess<Options>> {
+    return (await this.#start(options === undefined ? {} : options)) as StartedProcess<Options>
+  }
+
+  async #start(options: StartOptions): Promise<Process> {
     checkObject(options, 'options')
     const signal = checkAbortSignal(options.signal)
     checkHook(options.onCreated)
@@ -386,18 +382,15 @@ export class Container implements AsyncDisposable {
    * should be, or is about another container; ERR_SHIM_EXITED when its shim is killed meanwhile. After a failure no process
    * and no directory of it is left.
    */
-  exec<
-    const In extends Stdio | undefined = undefined,
-    const Out extends Stdio | undefined = undefined,
-    const Err extends Stdio | undefined = undefined,
-  >(
+  async exec<const Options extends ExecOptions = ExecOptions>(
     id: string,
     spec: ProcessSpec,
-    options?: ExecOptions & { stdin?: In; stdout?: Out; stderr?: Err },
-  ): Promise<StartedProcess<In, Out, Err>>
-  /** The same, for options that are put together elsewhere. */
-  exec(id: string, spec: ProcessSpec, options?: ExecOptions): Promise<Process>
-  async exec(id: string, spec: ProcessSpec, options: ExecOptions = {}): Promise<Process> {
+    options?: Options & OnlyKnown<Options, ExecOptions>,
+  ): Promise<StartedProcess<Options>> {
+    return (await this.#exec(id, spec, options === undefined ? {} : options)) as StartedProcess<Options>
+  }
+
+  async #exec(id: string, spec: ProcessSpec, options: ExecOptions): Promise<Process> {
     checkProcessId(id)
     checkProcessSpec(spec)
     checkObject(options, 'options')

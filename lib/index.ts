@@ -16,7 +16,7 @@ export type {
   StdioOptions,
 } from './options.js'
 export { type PressureEvent, PressureWatcher } from './pressure.js'
-export { type ExitStatus, Process, type StartedProcess, type StreamFor } from './process.js'
+export { type ExitStatus, Process, type OnlyKnown, type StartedProcess, type StreamFor } from './process.js'
 export type { Resources, ThrottleDevice } from './resources.js'
 export type { StdioNames } from './stdio.js'
 export type { BlkioEntry, Figure, Limit, MemoryEntry, PressureLine, PressureStats, Stats } from './stats.js'

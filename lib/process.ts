@@ -8,6 +8,7 @@ import {
   checkSignal,
   checkSize,
   type KeptOutput,
+  type StdioOptions,
   type Signal,
   signalName,
 } from './options.js'
@@ -68,21 +69,26 @@ export function toExitStatus(exit: WireExit): ExitStatus {
   }
 }
 
-/** The stream that there is for one of StdioOptions: null for what gives none, either where that is not known. */
-export type StreamFor<Given, Stream> = Given extends 'pipe' | 'keep' | KeptOutput
-  ? Stream
-  : string extends Given
-    ? Stream | null
-    : null
+type Piped = 'pipe' | 'keep' | KeptOutput
 
-/** A process as start() and exec() give it: TypeScript knows by the options which of its streams are there. */
-export type StartedProcess<In, Out, Err> = Process & {
+/**
+ * The stream that there is for `name` of these StdioOptions. What gives none is `Stream | null` too and not null alone, of
+ * which `process.stderr?.resume()` in code for processes of any kind would be an error.
+ */
+export type StreamFor<Options, Name extends keyof StdioOptions, Stream> =
+  Options extends Readonly<Record<Name, Piped>> ? Stream : Stream | null
+
+/** Options that TypeScript infers are not checked for names that are none: these take nothing. */
+export type OnlyKnown<Options, Known> = { [Name in Exclude<keyof Options, keyof Known>]: never }
+
+/** A process as start() and exec() give it: TypeScript knows by the options which of its streams are sure to be there. */
+export type StartedProcess<Options> = Process & {
   /** There for `'pipe'`. */
-  readonly stdin: StreamFor<In, Writable>
+  readonly stdin: StreamFor<Options, 'stdin', Writable>
   /** There for `'pipe'` and `'keep'`. */
-  readonly stdout: StreamFor<Out, Readable>
+  readonly stdout: StreamFor<Options, 'stdout', Readable>
   /** There for `'pipe'` and `'keep'`. */
-  readonly stderr: StreamFor<Err, Readable>
+  readonly stderr: StreamFor<Options, 'stderr', Readable>
 }
 
 const nothingWritten: WireWritten = { terminal: 0, stdout: 0, stderr: 0 }

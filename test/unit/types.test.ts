@@ -1,7 +1,15 @@
 // What TypeScript knows of a process's streams: `npm run typecheck` is the test, nothing here is run.
 import type { Readable, Writable } from 'node:stream'
 import { expectTypeOf, it } from 'vitest'
-import type { Container, Process, Stdio, StdioOptions } from '../../lib/index.js'
+import type {
+  Container,
+  ExecOptions,
+  Process,
+  ProcessSpec,
+  StartOptions,
+  Stdio,
+  StdioOptions,
+} from '../../lib/index.js'
 
 it('streams are there, or not, by the options', () => {
   const types = async (
@@ -18,23 +26,37 @@ it('streams are there, or not, by the options', () => {
     expectTypeOf(piped).toExtend<Process>()
 
     const other = await container.exec('b', spec, { stdin: 'ignore', stdout: '/log', stderr: 2 })
-    expectTypeOf(other.stdin).toEqualTypeOf<null>()
-    expectTypeOf(other.stdout).toEqualTypeOf<null>()
-    expectTypeOf(other.stderr).toEqualTypeOf<null>()
+    expectTypeOf(other.stdin).toEqualTypeOf<Writable | null>()
+    expectTypeOf(other.stdout).toEqualTypeOf<Readable | null>()
+    expectTypeOf(other.stderr).toEqualTypeOf<Readable | null>()
 
     const unknown = await container.exec('c', spec, { stdout: dynamic, stderr: path })
-    expectTypeOf(unknown.stdin).toEqualTypeOf<null>()
+    expectTypeOf(unknown.stdin).toEqualTypeOf<Writable | null>()
     expectTypeOf(unknown.stdout).toEqualTypeOf<Readable | null>()
     expectTypeOf(unknown.stderr).toEqualTypeOf<Readable | null>()
 
     const init = await container.start()
-    expectTypeOf(init.stdout).toEqualTypeOf<null>()
+    expectTypeOf(init.stdout).toEqualTypeOf<Readable | null>()
     const kept = await container.start({ stdout: 'keep', signal: new AbortController().signal })
     expectTypeOf(kept.stdout).toEqualTypeOf<Readable>()
     const general = await container.start(all)
     expectTypeOf(general.stdout).toEqualTypeOf<Readable | null>()
     const restored: Process = await container.start({ checkpoint: 'x', onCreated: ({ pid }) => void pid })
     expectTypeOf(restored).toEqualTypeOf<Process>()
+
+    // Code for a process of any kind.
+    for (const process of [piped, other, unknown, init]) process.stderr?.resume()
+    other.stdin?.end()
+    const either = Math.random() < 0.5 ? piped : other
+    expectTypeOf(either.stdout).toEqualTypeOf<Readable | null>()
+    expectTypeOf(container.start).toExtend<(options?: StartOptions) => Promise<Process>>()
+    type Exec = (id: string, spec: ProcessSpec, options?: ExecOptions) => Promise<Process>
+    expectTypeOf(container.exec).toExtend<Exec>()
+    // Parameters have their types from the method, in a stand-in for it too.
+    const standIn: Pick<Container, 'exec'> = {
+      exec: (id, spec, options) => container.exec(id, spec, options),
+    }
+    void standIn
 
     // @ts-expect-error a word that is none is a path, a boolean is nothing
     await container.exec('d', spec, { stdout: true })
