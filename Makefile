@@ -133,8 +133,9 @@ races: build setup-test ## every verb against every end that a container can com
 chaos: build setup-test ## a random schedule with kills of programs and shims, CHAOS_SECONDS long; SEED=n to see one again
 	node test/chaos/run.mjs --seconds $(CHAOS_SECONDS) $(SEED:%=--seed %)
 
-sanitize: build setup-test ## integration tests with addon and shim under AddressSanitizer and UndefinedBehaviorSanitizer; FILE= chooses
-	scripts/sanitize.sh $(FILE)
+sanitize: build setup-test ## integration tests with addon and shim under ASan and UBSan, then the addon's threads under TSan; FILE= chooses
+	scripts/sanitize.sh address $(FILE)
+	scripts/sanitize.sh thread $(FILE)
 
 fuzz: setup-test ## libFuzzer, FUZZ_SECONDS for each target
 	$(call install,$(FUZZ_PACKAGES))
