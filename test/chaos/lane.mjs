@@ -29,6 +29,7 @@ export class Lane {
   #count
   #serial = 0
   #name
+  #cut = false
   history = []
 
   constructor(name, { host, random, ground, count, size }) {
@@ -79,8 +80,7 @@ export class Lane {
     ) {
       throw new Violation(`${action.verb}: ${answer.message}`)
     }
-    // The shim of a program that was killed is still reading what that one had sent.
-    if (this.#host.kills !== killsBefore) await sleep(50)
+    this.#cut = this.#host.kills !== killsBefore
     await this.#settle(slot, action, { done: !answer.killed && !answer.code, disturbed, shimKilled })
   }
 
@@ -187,15 +187,18 @@ export class Lane {
     return existsSync(join(directory, 'init/starting')) || existsSync(join(directory, ':deleting'))
   }
 
-  /** Looks until `good` says that what it sees may stay so. */
+  /**
+   * Looks until `good` says that what it sees may stay so. After a kill of the program that takes two looks, of which the
+   * second begins when the first is done: a shim may greet a new program before it reads what the last one had sent.
+   */
   async #until(slot, what, good, read) {
     const end = Date.now() + settleMs
+    let agreed = 0
     for (;;) {
       const seen = await this.#look(slot, read)
-      if (!this.#unfinished(slot)) {
-        const verdict = good(seen)
-        if (verdict) return seen
-      }
+      const stale = seen && !existsSync(join(this.#root, slot.id))
+      agreed = !stale && !this.#unfinished(slot) && good(seen) ? agreed + 1 : 0
+      if (agreed > (this.#cut ? 1 : 0)) return seen
       if (Date.now() > end) throw new Violation(`${what}: ${slot.id} is ${JSON.stringify(seen)}`)
       await sleep(5)
     }
@@ -225,7 +228,7 @@ export class Lane {
         const seen = await this.#until(
           slot,
           'delete',
-          (it) => !it || (!done && (it.status === before || slot.mayStart)),
+          (it) => !it || (!done && (it.status === before || (before === 'created' && slot.mayStart))),
         )
         if (seen) return this.#compare(slot, seen, outcome)
         this.#expectGone(slot)

@@ -1,11 +1,13 @@
 // System calls that fail, one after the other, in whole lives of containers: the shim's in a start and in a delete, the
 // addon's in every call of a program. Success or a clear error each time, then everything works, and nothing is left.
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
-import { callsOf, resourceFaults, withFault } from '../support/faults.js'
+import { idler } from '../support/bundle.js'
+import { callsOf, resourceFaults, withFault, withInjection } from '../support/faults.js'
 import { shimOf, useContainers } from '../support/containers.js'
-import { run } from '../support/expect.js'
+import { run, text } from '../support/expect.js'
 import { cannotRunContainers } from '../support/machine.js'
 import { descriptors, shimsBelow } from '../support/processes.js'
 import { Program } from '../support/programs.js'
@@ -102,6 +104,114 @@ describe.skipIf(skip)('faults in the shim', () => {
     }
     expect(outcomes.get('success')).toBeGreaterThan(0)
   }, 300_000)
+})
+
+describe.skipIf(skip)('faults in the small verbs of the shim', () => {
+  const ground = useContainers('runc')
+
+  test('each system call of remove, resize, closeStdin and follow in turn', async () => {
+    const container = await ground.running()
+    const shim = shimOf(container)
+    let n = 0
+    const good = { resize: 'ok', closeStdin: 'ok', kept: 'kept\n', remove: 'ok' }
+    const round = async (inFault: (work: () => Promise<object>) => Promise<object>): Promise<object> => {
+      const ids = [`tty-${++n}`, `cat-${n}`, `kept-${n}`] as const
+      const tty = await container.exec(
+        ids[0],
+        { args: ['/bin/sleep', '1000'], terminal: true },
+        { stdout: 'pipe' },
+      )
+      tty.stdout?.resume()
+      const cat = await container.exec(ids[1], { args: ['/bin/cat'] })
+      const kept = await container.exec(ids[2], { args: ['/bin/echo', 'kept'] }, { stdout: 'keep' })
+      await kept.wait()
+      const tried = async (work: Promise<unknown>): Promise<unknown> =>
+        work.then(
+          (value) => value ?? 'ok',
+          ({ code, syscall }: { code: string; syscall: string }) => ({ code, syscall }),
+        )
+      const said = await inFault(async () => ({
+        resize: await tried(tty.resize({ columns: 80, rows: 25 })),
+        closeStdin: await tried(cat.closeStdin()),
+        kept: await tried(text(kept.stdout)),
+        remove: await tried(container.removeProcess(ids[2])),
+      }))
+      await tty.kill('SIGKILL')
+      for (const process of [tty, cat]) {
+        await process.wait()
+        await container.removeProcess(process.id)
+      }
+      await container.removeProcess(ids[2]).catch(() => undefined)
+      return said
+    }
+    expect(await round((work) => work())).toEqual(good)
+    let counts = new Map<string, number>()
+    await round(async (work) => {
+      let said = {}
+      counts = await callsOf(shim, ground.newPath('trace'), async () => {
+        said = await work()
+      })
+      return said
+    })
+    await eventually('its descriptors', () => descriptors(shim).size > 0)
+    const before = descriptors(shim).size
+    let failures = 0
+    const more = {
+      unlink: 'EIO',
+      unlinkat: 'EIO',
+      rmdir: 'EIO',
+      getdents64: 'EIO',
+      read: 'EIO',
+      ...resourceFaults,
+    }
+    for (const [call, error] of Object.entries(more)) {
+      for (let at = 1; at <= (counts.get(call) ?? 0); ++at) {
+        const what = `${call} ${at} ${error}`
+        const said = await round((work) => withFault(shim, call, at, error, work))
+        for (const [verb, answer] of Object.entries(said)) {
+          if (answer === good[verb as keyof typeof good]) continue
+          ++failures
+          expect(answer, `${what}: ${verb} of ${JSON.stringify(said)}`).toEqual({
+            code: 'ERR_SYSCALL',
+            syscall: expect.any(String),
+          })
+        }
+        expect(shimOf(container), what).toBe(shim)
+      }
+      if (!counts.has(call)) continue
+      expect(await round((work) => work()), `after ${call}`).toEqual(good)
+      await eventually(`descriptors after ${call}`, () => descriptors(shim).size <= before)
+      expect(readdirSync(join(ground.root, container.id)).filter((name) => name.includes('tmp'))).toEqual([])
+    }
+    expect(failures).toBeGreaterThan(0)
+  }, 300_000)
+})
+
+describe.skipIf(skip)('a slow disk', () => {
+  const ground = useContainers('runc')
+
+  test('everything comes late, and as it should', async () => {
+    // Some milliseconds for each thing that the shim asks of the file system.
+    const slow = async <T>(pid: number, work: () => Promise<T>): Promise<T> => {
+      const calls = 'open,openat,mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir,write,mkdirat'
+      return withInjection(pid, calls, 'delay_enter=4000', work)
+    }
+    const container = await ground.create({ ephemeral: true, bundle: ground.bundleOf(idler) })
+    const shim = shimOf(container)
+    await slow(shim, async () => {
+      const init = await container.start()
+      const jobs = await Promise.all(
+        Array.from({ length: 5 }, (_, n) =>
+          container.exec(`job-${n}`, { args: ['/bin/sh', '-c', `echo ${n}; exit ${n}`] }, { stdout: 'keep' }),
+        ),
+      )
+      const exits = await Promise.all(jobs.map((job) => job.wait()))
+      expect(exits.map(({ exitCode }) => exitCode)).toEqual([0, 1, 2, 3, 4])
+      expect(init.state).toBe('running')
+      await container.delete({ force: true })
+    })
+    await ground.expectNothingLeft(container.id)
+  })
 })
 
 describe.skipIf(skip)('faults in the addon', () => {

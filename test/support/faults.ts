@@ -6,11 +6,22 @@ import { isAlive, statusLine } from './processes.js'
 import { eventually } from './wait.js'
 
 /** Runs `work` while the n-th `call` of the process fails with `error`. */
-export async function withFault<T>(
+export function withFault<T>(
   pid: number,
   call: string,
   n: number,
   error: string,
+  work: () => Promise<T>,
+  more: readonly string[] = [],
+): Promise<T> {
+  return withInjection(pid, call, `error=${error}:when=${n}`, work, more)
+}
+
+/** Runs `work` while strace(1) tampers with the process's `calls` (names with commas between). */
+export async function withInjection<T>(
+  pid: number,
+  calls: string,
+  how: string,
   work: () => Promise<T>,
   more: readonly string[] = [],
 ): Promise<T> {
@@ -21,8 +32,8 @@ export async function withFault<T>(
     '/dev/null',
     '-p',
     String(pid),
-    `--trace=${call}`,
-    `--inject=${call}:error=${error}:when=${n}`,
+    `--trace=${calls}`,
+    `--inject=${calls}:${how}`,
   ])
   const ended = once(strace, 'close')
   try {
