@@ -1,6 +1,5 @@
 // A container's handle: its life from create to delete, and the processes in it.
 import { join } from 'node:path'
-import { rm } from 'node:fs/promises'
 import { Attachment, maxTakeovers } from './attachment.js'
 import { load as loadBinding } from './binding.js'
 import {
@@ -62,6 +61,7 @@ import {
   readProcesses,
   readState,
   removeDirectory,
+  removeProcessDirectory,
   type StateFile,
 } from './state.js'
 import { type Stats, toStats } from './stats.js'
@@ -644,9 +644,18 @@ export class Container implements AsyncDisposable {
     }
     const context: FailureContext = { containerId: this.id, processId: id }
     const process = this.#held.processes.get(id)
-    if (this.#held.link && !this.#held.link.closed) {
+    const init = this.#held.processes.get('init')
+    if ((this.#held.link && !this.#held.link.closed) || (init && !init.exitStatus)) {
       // The shim knows, also of an exit that this program has yet to hear of.
-      await this.#held.link.request({ op: 'remove', process: id }, context, () => undefined).answer
+      const link = await this.#held.connect()
+      try {
+        await link.request({ op: 'remove', process: id }, context, () => undefined).answer
+      } catch (error) {
+        // By another program, or by this call's first attempt, whose shim was killed.
+        const gone = error instanceof ContainerError && error.code === 'ERR_PROCESS_NOT_FOUND'
+        if (gone && process?.exitStatus) this.#held.processes.delete(id)
+        throw error
+      }
     } else {
       if (process && !process.exitStatus) {
         throw toContainerError({ code: 'ERR_CONTAINER_NOT_STOPPED', text: 'it still runs' }, context)
@@ -655,7 +664,7 @@ export class Container implements AsyncDisposable {
       if (!process) {
         throw toContainerError({ code: 'ERR_PROCESS_NOT_FOUND', text: 'there is none of that id' }, context)
       }
-      await rm(join(this.root, this.id, id), { recursive: true, force: true })
+      await removeProcessDirectory(this.root, this.id, id)
     }
     this.#held.processes.delete(id)
   }

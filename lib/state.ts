@@ -170,6 +170,18 @@ export async function removeDirectory(root: string, id: string): Promise<void> {
   }
 }
 
+/** In one step for everybody who looks: half a directory would be a process without its exit status. */
+export async function removeProcessDirectory(root: string, id: string, process: string): Promise<void> {
+  try {
+    const grave = join(root, await graveName())
+    await rename(join(root, id, process), grave)
+    await rm(grave, { recursive: true, force: true })
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return
+    throw fromNodeError(error, { containerId: id, processId: process })
+  }
+}
+
 function notFound(root: string, id: string): ContainerError {
   return new ContainerError('ERR_CONTAINER_NOT_FOUND', `there is no container '${id}' in '${root}'`, {
     containerId: id,

@@ -269,7 +269,7 @@ void Container::Remove(const Asker& asker, const std::string& id) {
     ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "process '" + id + "' still runs"));
     return;
   }
-  auto removed = RemoveTreeAt(AT_FDCWD, id);
+  auto removed = records_.Remove(id);
   if (!removed) {
     ReplyError(asker, removed.error());
     return;

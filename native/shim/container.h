@@ -20,6 +20,7 @@
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
 #include "shim/oom_log.h"
+#include "shim/recorded_cgroups.h"
 #include "shim/runtime_run.h"
 #include "shim/settings.h"
 #include "shim/stdio.h"
@@ -119,7 +120,6 @@ class Container {
   // The runtime's record under this id is of this container, and not of another that took the id.
   bool IsOurs(const RuntimeRecord& record) const;
   bool StartOwnsRecord() const;
-  void RemoveCgroups() const;
   void StartUndoDelete();
   void StartUndoDone();
 
@@ -168,7 +168,8 @@ class Container {
   Status Kill(const Process& process);
   void DeleteRunRuntime();
   void DeleteDone(int status);
-  void DeleteCgroups(int tries);
+  LeftCgroups LikelyCgroups() const;
+  void ClearCgroups(LeftCgroups left, int tries, std::function<void()> then);
   void DeleteDirectory();
   void DeleteFail(const Error& error, const std::string& log = {});
 
@@ -203,7 +204,7 @@ class Container {
   std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;
   bool deleting_ = false;
-  std::vector<std::string> left_cgroups_;  // of the container that is being deleted
+  LeftCgroups left_cgroups_;  // of the container that is being deleted
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container

@@ -15,9 +15,6 @@
 namespace lc::shim {
 namespace {
 
-// A second: with nobody left to kill, whoever is still in a cgroup is in its last moments, or in a cgroup
-// that this container shares.
-constexpr int kCgroupTries = 100;
 constexpr int kCgroupRetryMs = 10;
 
 }  // namespace
@@ -70,11 +67,17 @@ void Container::DeleteRunRuntime() {
   if (delete_timer_ != 0) loop_.Cancel(delete_timer_);
   delete_timer_ = 0;
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
-  // Never created; deleted by another hand, who may have made another container of this id since.
-  if (record ? !IsOurs(*record) : record.error().err == ENOENT) return DeleteDone(0);
-  left_cgroups_.clear();
+  left_cgroups_ = {};
+  // Deleted by another hand, who has made another container of this id since.
+  if (record && !IsOurs(*record)) return DeleteDone(0);
+  if (!record && record.error().err == ENOENT) {
+    // Never created, or deleted by another hand; or the record alone is gone.
+    if (Find("init"))
+      left_cgroups_ = target_ ? LeftCgroups{Directories(target_->cgroups()), true} : LikelyCgroups();
+    return DeleteDone(0);
+  }
   if (record) {
-    if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = Directories(*cgroups);
+    if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = {Directories(*cgroups), true};
   }
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
@@ -93,17 +96,39 @@ void Container::DeleteDone(int status) {
     std::string log = last_run_->Log();
     return DeleteFail(last_run_->FailureOf(status, log), log);
   }
-  DeleteCgroups(kCgroupTries);
+  ClearCgroups(std::move(left_cgroups_), kCgroupTries, [this] { DeleteDirectory(); });
+}
+
+// Where the container's cgroups are if its record cannot tell. Only an empty cgroup can be removed.
+LeftCgroups Container::LikelyCgroups() const {
+  auto layout = ReadLayout();
+  auto own = ReadFile("/proc/self/cgroup");
+  if (!layout || !own) return {};
+  std::string wanted = "/" + settings_.id;
+  auto text = ReadFile(settings_.bundle + "/config.json");
+  JsonDocument config;
+  if (text && ParseJson(*text, &config)) {
+    if (const JsonValue* linux_config = Member(config, "linux")) {
+      std::string path = StringMember(*linux_config, "cgroupsPath").value_or("");
+      if (path.find("..") != std::string::npos || path.find(':') != std::string::npos) return {};
+      if (!path.empty()) wanted = path[0] == '/' ? path : "/" + path;
+    }
+  }
+  // runc counts from its own cgroup, crun from the root of the hierarchy.
+  LeftCgroups out;
+  for (const CgroupPaths& paths : {PathsFromProc(*layout, *own), ComposePaths(*layout, "/")}) {
+    for (const std::string& directory : Directories(paths)) out.directories.push_back(directory + wanted);
+  }
+  return out;
 }
 
 // runc gives up on a cgroup whose last processes take their time to die, says so in its log, and exits with
-// 0.
-void Container::DeleteCgroups(int tries) {
-  if (!RemoveCgroupTrees(left_cgroups_) && tries > 0) {
-    loop_.After(kCgroupRetryMs, [this, tries] { DeleteCgroups(tries - 1); });
-    return;
-  }
-  DeleteDirectory();
+// 0. A create that was killed has left cgroups that no record tells of.
+void Container::ClearCgroups(LeftCgroups left, int tries, std::function<void()> then) {
+  if (RemoveCgroups(left) || tries <= 0) return then();
+  loop_.After(kCgroupRetryMs, [this, left = std::move(left), tries, then = std::move(then)] {
+    ClearCgroups(left, tries - 1, then);
+  });
 }
 
 void Container::DeleteDirectory() {

@@ -285,7 +285,7 @@ void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
-  if (!exec->directory.empty()) (void)RemoveTreeAt(AT_FDCWD, exec->directory);
+  if (!exec->directory.empty()) (void)records_.Remove(exec->directory);
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);

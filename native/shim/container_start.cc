@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "cgroup/mode.h"
@@ -19,6 +20,16 @@
 
 namespace lc::shim {
 namespace {
+
+// Dead, or with a SIGKILL that it has yet to die of: proc(5), a mask of pending signals.
+bool IsKilled(pid_t pid, uint64_t start) {
+  if (!IsAlive(pid, start)) return true;
+  auto text = ReadFile("/proc/" + std::to_string(pid) + "/status", 16384);
+  size_t at = text ? text->find("\nShdPnd:\t") : std::string::npos;
+  if (at == std::string::npos) return false;
+  uint64_t pending = strtoull(text->c_str() + at + strlen("\nShdPnd:\t"), nullptr, 16);
+  return (pending >> (SIGKILL - 1U) & 1U) != 0;
+}
 
 // One descriptor out of a message, as runc and crun send the terminal's master.
 UniqueFd ReceiveDescriptor(int socket) {
@@ -250,6 +261,10 @@ void Container::StartCreated(int status) {
 void Container::StartProceed() {
   if (!start_ || start_->undoing || !start_->wait_created || !start_->created) return;
   start_->wait_created = false;
+  // The runtime's start may still find one that was killed, let it go on, and call that a success.
+  auto init = Find("init");
+  if (init->exit || IsKilled(init->pid, init->start))
+    return StartUndo(Error::Coded("ERR_RUNTIME", "the container's init ended before it was started"));
   StartRunStart();
 }
 
@@ -330,29 +345,6 @@ bool Container::StartOwnsRecord() const {
   return !stat || !stat->alive() || stat->start != record->init_start || stat->parent == getpid();
 }
 
-// What a create that was killed has left: the container's cgroups, which only this start can have made.
-void Container::RemoveCgroups() const {
-  auto layout = ReadLayout();
-  auto own = ReadFile("/proc/self/cgroup");
-  if (!layout || !own) return;
-  std::string wanted = "/" + settings_.id;
-  auto text = ReadFile(settings_.bundle + "/config.json");
-  JsonDocument config;
-  if (text && ParseJson(*text, &config)) {
-    if (const JsonValue* linux_config = Member(config, "linux")) {
-      std::string path = StringMember(*linux_config, "cgroupsPath").value_or("");
-      if (path.find("..") != std::string::npos || path.find(':') != std::string::npos) return;
-      if (!path.empty()) wanted = path[0] == '/' ? path : "/" + path;
-    }
-  }
-  // runc counts from its own cgroup, crun from the root of the hierarchy. Only an empty cgroup can be
-  // removed.
-  for (const CgroupPaths& paths : {PathsFromProc(*layout, *own), ComposePaths(*layout, "/")}) {
-    for (const auto& controller : paths.v1) rmdir((controller.path + wanted).c_str());
-    if (!paths.unified.empty()) rmdir((paths.unified + wanted).c_str());
-  }
-}
-
 void Container::StartUndoDelete() {
   if (start_->timer != 0) loop_.Cancel(start_->timer);
   start_->timer = 0;
@@ -367,13 +359,15 @@ void Container::StartUndoDelete() {
     unlink(kOwnRecord);
   }
   if (!start_->runtime_ran) return StartUndoDone();
+  // Only this start can have made them.
+  auto done = [this] { ClearCgroups(LikelyCgroups(), kCgroupTries, [this] { StartUndoDone(); }); };
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
-  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int) {
+  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer, done](int) {
     loop_.Cancel(*timer);
-    StartUndoDone();
+    done();
   });
-  if (!run) return StartUndoDone();
+  if (!run) return done();
   // A runtime that hangs in delete too is not waited for without end.
   *timer = loop_.After(kUndoTimeoutMs, [this] {
     for (auto& [pid, flight] : runs_) flight.run.KillAll();
@@ -383,7 +377,6 @@ void Container::StartUndoDelete() {
 void Container::StartUndoDone() {
   std::unique_ptr<StartOperation> done = std::move(start_);
   if (done->timer != 0) loop_.Cancel(done->timer);
-  if (done->runtime_ran) RemoveCgroups();
   if (!RuntimeKnowsId()) unlink(kOwnRecord);
   if (done->console_listener) loop_.Unwatch(done->console_listener.get());
   if (done->console_connection) loop_.Unwatch(done->console_connection.get());

@@ -122,7 +122,7 @@ void Container::LoadProcess(const std::string& id, bool earlier_boot) {
   if (!process->exit && !earlier_boot && id != "init" && NeverExecuted(process->pid) &&
       SignalProcess(process->pid, process->start, SIGKILL)) {
     // The shim died before it let this exec go on, so it never came to run.
-    (void)RemoveTreeAt(AT_FDCWD, id);
+    (void)records_.Remove(id);
     return;
   }
   processes_[id] = process;

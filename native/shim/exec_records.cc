@@ -1,6 +1,7 @@
 #include "shim/exec_records.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -53,6 +54,18 @@ Status ExecRecords::Write(const std::string& directory, const std::string& proce
   if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[1], std::to_string(pid));
   if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[2], std::to_string(start));
   return status ? RenameNew(directory, process) : status;
+}
+
+// Half a directory would be half a truth should this shim be killed: a process without its exit status.
+Status ExecRecords::Remove(const std::string& process) {
+  std::string grave = std::string(kParent) + "/" + std::to_string(++serial_) + ".gone";
+  bool moved = rename(process.c_str(), grave.c_str()) == 0 ||
+               (errno == ENOENT && mkdir(kParent, 0711) == 0 && rename(process.c_str(), grave.c_str()) == 0);
+  // On a full disk that has no room for the directory above it, file by file.
+  if (!moved) return RemoveTreeAt(AT_FDCWD, process);
+  // What withstands a second try is nobody's any more, and goes with the container.
+  if (!RemoveTreeAt(AT_FDCWD, grave)) (void)RemoveTreeAt(AT_FDCWD, grave);
+  return Ok();
 }
 
 }  // namespace lc::shim

@@ -24,7 +24,10 @@ class ExecRecords {
   static Status Write(const std::string& directory, const std::string& process, std::string_view json,
                       pid_t pid, uint64_t start);
 
-  // What an earlier shim had taken or prepared.
+  // Takes a process's directory away, in one step for everybody who looks.
+  Status Remove(const std::string& process);
+
+  // What an earlier shim had taken, prepared or not yet removed.
   static void RemoveLeft();
 
  private:

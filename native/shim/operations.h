@@ -15,6 +15,9 @@ inline constexpr int64_t kFifoRetryMs = 5;
 inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
 inline constexpr int64_t kCreateGraceMs = 2000;
+// A second: with nobody left to kill, whoever is still in a cgroup is in its last moments, or in a cgroup
+// that this container shares.
+inline constexpr int kCgroupTries = 100;
 inline constexpr int64_t kDumpGraceMs = 10'000;  // a dump or a restore that goes on without its shim
 
 // What a shim is in the middle of, for the one that takes over from it. ':' is in no process id.

@@ -10,14 +10,15 @@
 namespace lc::shim {
 namespace {
 
-bool RemoveCgroup(const std::string& directory) {
+bool RemoveCgroup(const std::string& directory, bool deep) {
   if (rmdir(directory.c_str()) == 0 || errno == ENOENT) return true;
   if (errno != EBUSY) return true;  // no cgroup, or not ours to remove: no time will help
+  if (!deep) return false;
   DIR* scan = opendir(directory.c_str());
   if (scan == nullptr) return errno == ENOENT;
   while (dirent* entry = readdir(scan)) {
     if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-      (void)RemoveCgroup(directory + "/" + entry->d_name);
+      (void)RemoveCgroup(directory + "/" + entry->d_name, deep);
   }
   closedir(scan);
   return rmdir(directory.c_str()) == 0 || errno == ENOENT;
@@ -41,9 +42,9 @@ std::vector<std::string> Directories(const CgroupPaths& paths) {
   return out;
 }
 
-bool RemoveCgroupTrees(const std::vector<std::string>& directories) {
+bool RemoveCgroups(const LeftCgroups& left) {
   bool gone = true;
-  for (const std::string& directory : directories) gone = RemoveCgroup(directory) && gone;
+  for (const std::string& directory : left.directories) gone = RemoveCgroup(directory, left.sure) && gone;
   return gone;
 }
 

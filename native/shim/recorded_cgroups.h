@@ -16,7 +16,13 @@ Result<CgroupPaths> RecordedCgroups(const RuntimeRecord& record);
 // Each once: hierarchies may be mounted together.
 std::vector<std::string> Directories(const CgroupPaths& paths);
 
-// With all below them. False while one is left, since a process in it has not ended yet.
-bool RemoveCgroupTrees(const std::vector<std::string>& directories);
+// What is to go with a container.
+struct LeftCgroups {
+  std::vector<std::string> directories;
+  bool sure = false;  // a record says that they are its own: all that is below them goes too
+};
+
+// False while one is left, since a process in it has not ended yet.
+bool RemoveCgroups(const LeftCgroups& left);
 
 }  // namespace lc::shim

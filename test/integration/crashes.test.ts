@@ -16,6 +16,7 @@ import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
+import { withInjection } from '../support/faults.js'
 import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
 import { isAlive, procStat, shimsBelow } from '../support/processes.js'
 import { Program } from '../support/programs.js'
@@ -141,6 +142,22 @@ describe.skipIf(skip).each(runtimes)('what is cut off, %s', (runtime) => {
       else await expectCode(Container.load(ground.root, container.id), 'ERR_CONTAINER_NOT_FOUND')
       await ground.expectNothingLeft(container.id)
     }
+  })
+
+  test('the removal of a process: done, and its id is free', async () => {
+    const container = await ground.running()
+    const directory = join(ground.root, container.id)
+    for (const when of [1, 2, 3, 4]) {
+      await (await container.exec('job', { args: ['/bin/sh', '-c', 'exit 5'] })).wait()
+      await withInjection(shimOf(container), 'unlink,unlinkat', `signal=KILL:when=${when}`, () =>
+        expectCode(container.removeProcess('job'), 'ERR_SHIM_EXITED'),
+      )
+      const loaded = await Container.load(ground.root, container.id)
+      expect([...loaded.processes.keys()], `unlink ${when}`).toEqual(['init'])
+      await loaded.close()
+      await expectCode(container.removeProcess('job'), 'ERR_PROCESS_NOT_FOUND')
+    }
+    expect(existsSync(join(directory, 'init/execs'))).toBe(false)
   })
 
   test('execs: each is there as a whole or not at all', async () => {

@@ -4,9 +4,10 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
+import { idler } from '../support/bundle.js'
 import { cgroupDirectories, type Ground, shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run, text } from '../support/expect.js'
-import { cannotRunContainers, runtimes, which } from '../support/machine.js'
+import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
 import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
@@ -366,6 +367,41 @@ describe.skipIf(skip).each(runtimes)('starts with %s', (runtime) => {
       const container = await ground.create({ runtime: wrapper('create', `${real} "$@"; kill -9 $$`) })
       await expectCode(container.start(), 'ERR_RUNTIME')
       await expectUndone(ground, container)
+    })
+
+    test('deletes its own record before start: the error says so, and what create made goes', async () => {
+      const remove = ground.newPath('remove')
+      const container = await ground.create({
+        runtime: wrapper('start', `rm -rf "$(cat ${remove})"; exec ${real} "$@"`),
+      })
+      writeFileSync(remove, ground.record(container.id))
+      await expectCode(container.start(), 'ERR_RUNTIME')
+      await expectUndone(ground, container)
+      await container.delete()
+      await ground.expectNothingLeft(container.id)
+    })
+
+    test('deletes its own record later: what runs is held, and goes with its cgroups', async () => {
+      for (const shim of ['the same shim', 'another shim']) {
+        const container = await ground.running({ bundle: ground.bundleOf(idler) })
+        if (shim === 'the same shim') await run(container, 'true')
+        const job = await container.exec('job', { args: ['/bin/sleep', '1000'] })
+        rmSync(ground.record(container.id), { recursive: true })
+        if (shim !== 'the same shim') {
+          process.kill(shimOf(container), 'SIGKILL')
+          await container.close()
+        }
+        const loaded = await Container.load(ground.root, container.id)
+        await expectCode(loaded.stats(), 'ERR_CONTAINER_EXITED')
+        await loaded.processes.get('job')?.kill('SIGKILL')
+        expect(await loaded.processes.get('job')?.wait()).toMatchObject({
+          known: kernelAtLeast(6, 15) || shim === 'the same shim',
+        })
+        expect(isAlive(job.pid)).toBe(false)
+        expect(loaded.processes.get('init')?.state).toBe('running')
+        await loaded.delete({ force: true })
+        await ground.expectNothingLeft(container.id)
+      }
     })
 
     test('fails in delete: the error says so, and the container can still be deleted', async () => {
