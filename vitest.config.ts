@@ -1,4 +1,5 @@
 // Tests by directory: unit and native run anywhere, integration and examples want root, runc, crun and busybox.
+import { availableParallelism } from 'node:os'
 import type { ViteUserConfig } from 'vitest/config' with { 'resolution-mode': 'import' }
 
 // The cgroup v2 machine of test/vm is emulated: everything takes 15 to 40 times as long there.
@@ -7,6 +8,8 @@ const slow = process.env['VM_LAYOUT'] === undefined ? 1 : 15
 const config: ViteUserConfig = {
   test: {
     pool: 'forks',
+    // Of one core fewer, as vitest has it, the tests would leave half of a small machine idle: they wait a lot.
+    maxWorkers: Math.max(2, availableParallelism()),
     globalSetup: ['test/support/global_setup.ts'],
     include: [
       'test/{unit,native,integration,security,examples,chaos}/**/*.test.ts',
