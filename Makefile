@@ -5,7 +5,7 @@ SHELL := /bin/sh
 # What a user's machine needs to build and run, and what tests and checks need beside that.
 BUILD_PACKAGES := g++ make python3 rapidjson-dev libseccomp-dev musl-dev
 RUN_PACKAGES := runc busybox-static
-TEST_PACKAGES := cmake crun strace doctest-dev clang-format clang-tidy golang-github-containers-common tmux
+TEST_PACKAGES := cmake crun criu strace doctest-dev clang-format clang-tidy golang-github-containers-common tmux
 FUZZ_PACKAGES := clang libclang-rt-14-dev
 # The peers of the bench. Beside them dockerd and containerd are unpacked from their packages and dockerode comes by npm.
 BENCH_PACKAGES := crun golang-go golang-github-opencontainers-runc-dev golang-github-containers-common libdevmapper1.02.1

@@ -34,6 +34,9 @@ function isGone(error: unknown): boolean {
   return errno === ENOENT || errno === ECONNREFUSED
 }
 
+/** Processes that were started before their handle was made; of all containers, to be small for each. */
+const loaded = new WeakSet<Process>()
+
 export interface AttachmentParts {
   container: Container
   native: NativeBinding
@@ -73,8 +76,6 @@ export class Attachment {
   #hello: WireProcess[] = []
   #linking: Promise<ShimLink> | null = null
   #box: { init: Process; box: ContainerBox } | null = null
-  /** Were started before this handle was made. */
-  readonly #loaded = new WeakSet<Process>()
   /** While processes are read from disk: exits of those that are not made yet. */
   #early: Map<string, EarlyExit> | null = null
 
@@ -239,7 +240,7 @@ export class Attachment {
         if (this.processes.has(file.id)) continue
         const process = new Process(this.host, { ...file, streams: null })
         this.processes.set(file.id, process)
-        this.#loaded.add(process)
+        loaded.add(process)
         const told = early.get(file.id)
         const exit = known?.find(({ id, pid }) => id === file.id && pid === file.pid)?.exit ?? file.exit
         if (exit) {
@@ -396,7 +397,7 @@ export class Attachment {
     if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
     process.exited(exit, written)
     if (id === 'init') this.giveBack()
-    this.#hub.exited(process, this.#loaded.has(process))
+    this.#hub.exited(process, loaded.has(process))
   }
 
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */

@@ -132,15 +132,16 @@ class Queue {
   }
 }
 
+/** Processes whose start was told, and those whose exit came before it was; of all containers, to be small for each. */
+const startTold = new WeakSet<Process>()
+const exitedEarly = new WeakSet<Process>()
+
 /** One container's events, to all streams that want them and to the channels. */
 export class EventHub {
   readonly native: NativeBinding
   readonly #container: Container
   readonly #openOom: () => Promise<OomWatcher>
   readonly #queues = new Set<Queue>()
-  /** Processes whose start was told, and exits that came before it was. */
-  readonly #started = new WeakSet<Process>()
-  readonly #early = new WeakSet<Process>()
   #oom: { watcher: OomWatcher | null; ready: Promise<void>; over: Promise<void> } | null = null
   #over = false
 
@@ -211,16 +212,16 @@ export class EventHub {
   }
 
   started(process: Process): void {
-    if (this.#started.has(process)) return
-    this.#started.add(process)
+    if (startTold.has(process)) return
+    startTold.add(process)
     this.#emit({ ...this.#told('started'), process })
-    if (this.#early.delete(process)) this.exited(process)
+    if (exitedEarly.delete(process)) this.exited(process)
   }
 
   /** Told after its start, whichever was heard of first. `known`: of a process that ran when the handle was made. */
   exited(process: Process, known = false): void {
-    if (!known && !this.#started.has(process)) {
-      this.#early.add(process)
+    if (!known && !startTold.has(process)) {
+      exitedEarly.add(process)
       return
     }
     const status = process.exitStatus as ExitStatus

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,8 +56,9 @@ class FrameSocket {
 
   UniqueFd fd_;
   std::string in_;
-  std::deque<UniqueFd> in_fds_;
-  std::deque<Outgoing> backlog_;
+  // Neither holds memory while it is empty: a program may have a thousand connections that are silent.
+  std::list<UniqueFd> in_fds_;
+  std::list<Outgoing> backlog_;
   size_t backlog_bytes_ = 0;
 };
 
