@@ -361,10 +361,9 @@ export class Attachment {
           processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
         }
         this.#learn(processes)
-        if (this.#file.ephemeral && this.#file.owner?.pid === process.pid) {
-          // Also of a shim that took over: it must know whose end it is to watch for.
+        // Told to every shim anew: one that took over from another does not know whose end to watch for.
+        if (this.owns)
           await this.link?.request({ op: 'own' }, { containerId: this.#id }, () => undefined).answer
-        }
         return this.link as ShimLink
       } catch (error) {
         // Two programs started a shim, and the other one's won; or the one that served was just leaving.

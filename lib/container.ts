@@ -787,7 +787,7 @@ export class Container implements AsyncDisposable {
     this.#held.giveBack()
     this.#hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
-    if (!this.#file.ephemeral || this.#file.owner?.pid !== process.pid) this.#held.link?.close()
+    if (!this.#held.owns) this.#held.link?.close()
   }
 
   /** Ephemeral: kill and delete, and no error if that is done already; else close(). */

@@ -80,7 +80,7 @@ describe.skipIf(cannotRun())('in a terminal', () => {
     )
     expect(seen).toMatch(/3 containers {2}2 running {2}1 created/)
     expect(order(seen, ids)).toEqual(ids)
-    expect(lineOf(seen, eater.id)).toMatch(/● \S+ +running .* 16\.0M  ─+ /)
+    expect(lineOf(seen, eater.id)).toMatch(/● \S+ +running .* 16\.0M {2}[━╸]*─+ /)
     expect(lineOf(seen, created.id)).toMatch(/○ \S+ +created +–/)
     expect(seen.split('\n').filter((line) => line.length > 120)).toEqual([])
 
