@@ -121,6 +121,9 @@ bench: build bench/node_modules/.package-lock.json ## figures beside peers and f
 	@bench/peers/fetch-docker.sh
 	node bench/run.mjs $(if $(BENCH_QUICK),--size=quick) $(BENCH_ARGS)
 
+bench-publish: ## the tables and plots of the last whole run into README.md and docs/
+	node bench/publish.mjs $(if $(ANYWAY),--anyway)
+
 # Each of the program and of shims, in the middle of what they do.
 KILLS ?= 1000
 kills: build setup-test ## 1,000 SIGKILLs of the program and as many of shims: nothing lost, wrong or left
