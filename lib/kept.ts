@@ -1,6 +1,6 @@
 // The stream of a process whose output its shim keeps: what is kept first, then live, across the ends of shims.
-import { Socket } from 'node:net'
 import { Readable } from 'node:stream'
+import { openReadable } from './descriptors.js'
 import { ContainerError, type NativeFailure, toContainerError } from './errors.js'
 import type { NativeBinding } from './native.js'
 
@@ -19,7 +19,7 @@ export type Follow = (at: number, fd: number) => Promise<Following>
 export class KeptStream extends Readable {
   readonly #native: NativeBinding
   readonly #follow: Follow
-  #pipe: Socket | null = null
+  #pipe: Readable | null = null
   #attaching = false
   #at = 0
 
@@ -58,7 +58,7 @@ export class KeptStream extends Readable {
         return
       }
       this.#at = from
-      this.#copy(new Socket({ fd: ends[0], readable: true, writable: false }))
+      this.#copy(openReadable(ends[0]))
     } catch (error) {
       if (ends) this.#native.closeFd(ends[0])
       // What is deleted or removed has no more to say; a handle that was closed has destroyed this.
@@ -71,7 +71,7 @@ export class KeptStream extends Readable {
     }
   }
 
-  #copy(pipe: Socket): void {
+  #copy(pipe: Readable): void {
     this.#pipe = pipe
     pipe.on('data', (chunk: Buffer) => {
       this.#at += chunk.length

@@ -1,7 +1,7 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
 import { readSync } from 'node:fs'
-import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { type Incoming, isBun, openReadable, openWritable } from './descriptors.js'
 import { checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
 import { type NativeFailure, toContainerError } from './errors.js'
 import type { NativeBinding } from './native.js'
@@ -28,7 +28,7 @@ export interface StdioNames {
 
 /** The reading end of a `'pipe'`, and how much of it has been handed to its reader. */
 class Output {
-  readonly stream: Socket
+  readonly stream: Incoming
   readonly #native: NativeBinding
   readonly #fd: number
   #forced = 0
@@ -36,7 +36,7 @@ class Output {
   constructor(native: NativeBinding, fd: number) {
     this.#native = native
     this.#fd = fd
-    this.stream = new Socket({ fd, readable: true, writable: false })
+    this.stream = openReadable(fd)
   }
 
   /**
@@ -45,6 +45,7 @@ class Output {
    * whose output the shim copies; of a pipe, what lies in it now is what was written before.
    */
   async drain(total: number | null): Promise<void> {
+    if (isBun) return this.#drainBun(total)
     let missing = total === null ? this.#pending() : total - this.#delivered()
     while (missing > 0 && this.#open()) {
       const got = this.#force(missing)
@@ -52,6 +53,15 @@ class Output {
       if (got === 0) await new Promise((resolve) => setTimeout(resolve, 1))
       missing = total === null ? missing - got : total - this.#delivered()
       if (got === 0 && total === null) break
+    }
+    await this.settle()
+  }
+
+  /** Bun may have read ahead, so that nothing can be read past it: what no reader takes now it gets later. */
+  async #drainBun(total: number | null): Promise<void> {
+    const wanted = total ?? this.stream.bytesRead + this.#pending()
+    while (this.#open() && this.stream.readableFlowing === true && this.stream.bytesRead < wanted) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
     }
     await this.settle()
   }
@@ -160,7 +170,7 @@ export class ProcessStreams {
     const [theirs, ours] = index === 0 ? ends : [ends[1], ends[0]]
     this.fds.push(theirs)
     this.#theirs.push(theirs)
-    if (index === 0) this.stdin = new Socket({ fd: ours, readable: false, writable: true })
+    if (index === 0) this.stdin = openWritable(ours)
     else this.#outputs[index - 1] = new Output(this.#native, ours)
   }
 

@@ -85,6 +85,8 @@ void Connections::Close(uint32_t connection) {
   if (it == sockets_.end()) return;
   // Explicitly: a closed descriptor stays in the set while its reader's copy is open.
   if (it->second->wants_flush()) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second->fd(), nullptr);
+  // At once for the shim too, whoever has a copy of the descriptor still.
+  shutdown(it->second->fd(), SHUT_RDWR);
   sockets_.erase(it);
 }
 

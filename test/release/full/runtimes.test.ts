@@ -1,7 +1,5 @@
-// The package in every Node that it is for, and the part of it that Bun can run, on a machine with nothing to compile with.
+// The package in every Node that it is for, and in Bun, on a machine with nothing to compile with.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cannotRunContainers } from '../../support/machine.js'
 import { Bare, pack, type Packed } from '../packed.js'
@@ -30,25 +28,12 @@ describe.skipIf(cannotRunContainers())('the packed package', () => {
     }
   })
 
-  // No more than this: Bun's net.Socket does not take a descriptor, by which all that a shim says is read.
-  it('is loaded by Bun', () => {
+  it('runs the quick start in Bun', async () => {
     const bare = new Bare([programOf('@oven/bun-linux-x64', 'latest', 'bin/bun')])
     try {
       expect(bare.install(packed.tarball)).toMatchObject({ code: 0, stderr: '' })
-      const program = `
-        const { Container } = require('libcontainer')
-        const root = ${JSON.stringify(bare.app)} + '/state'
-        require('fs').mkdirSync('bundle/rootfs', { recursive: true })
-        require('fs').writeFileSync('bundle/config.json', '{"ociVersion": "1.0.2"}')
-        Container.create({ root, id: 'one', bundle: process.cwd() + '/bundle' })
-          .then(() => Container.load(root, 'one'))
-          .then(async (container) => console.log(process.versions.bun !== undefined, await container.status()))`
-      writeFileSync(join(bare.app, 'program.cjs'), program)
-      expect(bare.run([...bare.node, 'program.cjs'])).toMatchObject({
-        code: 0,
-        stdout: 'true created\n',
-        stderr: '',
-      })
+      expect(await bare.quickStart('esm')).toEqual([])
+      expect(await bare.quickStart('cjs')).toEqual([])
     } finally {
       bare.remove()
     }
