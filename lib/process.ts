@@ -69,14 +69,12 @@ export function toExitStatus(exit: WireExit): ExitStatus {
   }
 }
 
-type Piped = 'pipe' | 'keep' | KeptOutput
-
 /**
  * The stream that there is for `name` of these StdioOptions. What gives none is `Stream | null` too and not null alone, of
  * which `process.stderr?.resume()` in code for processes of any kind would be an error.
  */
 export type StreamFor<Options, Name extends keyof StdioOptions, Stream> =
-  Options extends Readonly<Record<Name, Piped>> ? Stream : Stream | null
+  Options extends Readonly<Record<Name, 'pipe' | 'keep' | KeptOutput>> ? Stream : Stream | null
 
 /** Options that TypeScript infers are not checked for names that are none: these take nothing. */
 export type OnlyKnown<Options, Known> = { [Name in Exclude<keyof Options, keyof Known>]: never }
