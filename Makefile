@@ -17,7 +17,7 @@ NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
 
-.PHONY: demo test build setup setup-test native-test check docs bench bench-publish chaos kills races sanitize fuzz vm-test vm-checkpoint vm-test-all vm-test-trixie clean
+.PHONY: demo test build setup setup-test native-test check docs bench bench-publish chaos kills races sanitize fuzz vm-test vm-clock vm-checkpoint vm-test-all vm-test-trixie clean
 
 # Installs only what is missing, and asks the package server only then.
 define install
@@ -107,6 +107,10 @@ check: setup-test build ## types, linters and formats; warnings are errors
 
 docs: node_modules/.package-lock.json ## the API reference, from the docstrings, into build-docs/
 	npm run --silent docs
+
+vm-clock: build setup-test ## OOM kills while the clock is turned back and forth, in a machine that runs nothing else
+	test/vm/setup runc crun busybox-static >/dev/null
+	test/vm/run --layout v1 --timeout 300 --env CI=1 --env VM_CLOCK=1 -- node node_modules/vitest/vitest.mjs run test/integration/events_oom.test.ts -t clock
 
 vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
 	test/vm/run --criu --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
