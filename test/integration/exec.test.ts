@@ -349,7 +349,7 @@ describe.skipIf(skip).each(runtimes)('exec in a container of %s', (runtime) => {
     expect(error.message).toContain(path)
     expect([...container.processes.keys()]).toEqual(['init'])
     expect(readdirSync(join(ground.root, container.id))).not.toContain('job')
-    await eventually('the descriptors are given back', () => descriptors(shim).size === before)
+    await eventually('the descriptors are given back', () => descriptors(shim).size <= before)
     // The id is free.
     expect(await (await container.exec('job', { args: ['/bin/true'] })).wait()).toMatchObject({ exitCode: 0 })
   })

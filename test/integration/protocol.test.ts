@@ -54,9 +54,9 @@ describe.skipIf(skip)('the protocol of the shim', () => {
 
   async function expectWell(container: Container, open: number): Promise<void> {
     const shim = shimOf(container)
-    await eventually('the descriptors are given back', () => descriptors(shim).size === open)
+    await eventually('the descriptors are given back', () => descriptors(shim).size <= open)
     expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
-    await eventually('the descriptors are given back', () => descriptors(shim).size === open)
+    await eventually('the descriptors are given back', () => descriptors(shim).size <= open)
     expect(shimOf(container)).toBe(shim)
   }
 

@@ -349,7 +349,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
     const error = await expectCode(idle.exec('job', sh('echo x'), { stdout: path }), 'ERR_START_TIMEOUT')
     expect(error).toMatchObject({ path, syscall: 'open', containerId: idle.id, processId: 'job' })
     expect([...idle.processes.keys()]).toEqual(['init'])
-    await eventually('the descriptors are given back', () => descriptors(shim).size === before)
+    await eventually('the descriptors are given back', () => descriptors(shim).size <= before)
     expect((await (await idle.exec('job', sh('true'))).wait()).exitCode).toBe(0)
 
     const container = await ground.create({ timeout: 1500 })
