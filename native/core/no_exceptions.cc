@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <new>
@@ -17,10 +18,18 @@ namespace {
   abort();
 }
 
+// A machine that is out of memory may have some a moment later: a shim that dies of it takes exit statuses with
+// it.
+constexpr int kAttempts = 50;
+constexpr timespec kPause{0, 10'000'000};
+
 void* Allocate(std::size_t size) {
-  void* memory = malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) Die("libcontainer: out of memory\n");
-  return memory;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    void* memory = malloc(size == 0 ? 1 : size);
+    if (memory != nullptr) return memory;
+    nanosleep(&kPause, nullptr);
+  }
+  Die("libcontainer: out of memory\n");
 }
 
 }  // namespace

@@ -334,7 +334,7 @@ describe.skipIf(skip).each(runtimes)('starts with %s', (runtime) => {
     test('hangs in create: ERR_START_TIMEOUT, and all of it is ended', async () => {
       const mark = ground.newPath('pids')
       const container = await ground.create({
-        timeout: 300,
+        timeout: 1500,
         runtime: wrapper('create', `echo $$ >> ${mark}; sleep 1000 & echo $! >> ${mark}; wait`),
       })
       expect(await expectCode(container.start(), 'ERR_START_TIMEOUT')).toMatchObject({
@@ -348,7 +348,7 @@ describe.skipIf(skip).each(runtimes)('starts with %s', (runtime) => {
     })
 
     test('hangs in start: what create made is deleted', async () => {
-      const container = await ground.create({ timeout: 1000, runtime: wrapper('start', 'sleep 1000') })
+      const container = await ground.create({ timeout: 3000, runtime: wrapper('start', 'sleep 1000') })
       let pid = 0
       await expectCode(container.start({ onCreated: (init) => void ({ pid } = init) }), 'ERR_START_TIMEOUT')
       expect(pid).toBeGreaterThan(0)
