@@ -7,6 +7,9 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include <algorithm>
+#include <cstring>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,9 +19,25 @@
 
 namespace lc {
 
-using JsonValue = rapidjson::Value;
+// Through operator new, which knows what to do when there is no memory: RapidJSON writes to what it gets.
+class JsonHeap {
+ public:
+  static constexpr bool kNeedFree = true;
 
-using JsonAllocator = rapidjson::MemoryPoolAllocator<rapidjson::CrtAllocator>;
+  // NOLINTBEGIN(readability-identifier-naming): RapidJSON's names.
+  void* Malloc(size_t size) { return size == 0 ? nullptr : ::operator new(size); }
+  void* Realloc(void* before, size_t had, size_t wanted) {
+    void* memory = Malloc(wanted);
+    if (before != nullptr && memory != nullptr) memcpy(memory, before, std::min(had, wanted));
+    Free(before);
+    return memory;
+  }
+  static void Free(void* memory) { ::operator delete(memory); }
+  // NOLINTEND(readability-identifier-naming)
+};
+
+using JsonAllocator = rapidjson::MemoryPoolAllocator<JsonHeap>;
+using JsonValue = rapidjson::GenericValue<rapidjson::UTF8<>, JsonAllocator>;
 
 // The memory of a small document lies in the object itself: most of what the shim parses fits, and a program
 // that mostly sleeps neither maps nor faults in pages for each message. The rest comes from the heap.
@@ -43,7 +62,8 @@ class JsonDocument : private JsonMemory,
   JsonDocument& operator=(const JsonDocument&) = delete;
 };
 
-using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
+using JsonBuffer = rapidjson::GenericStringBuffer<rapidjson::UTF8<>, JsonHeap>;
+using JsonWriter = rapidjson::Writer<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonHeap>;
 
 inline bool ParseJson(std::string_view text, JsonDocument* out) {
   out->Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(),

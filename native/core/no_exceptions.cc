@@ -18,8 +18,8 @@ namespace {
   abort();
 }
 
-// A machine that is out of memory may have some a moment later: a shim that dies of it takes exit statuses with
-// it.
+// A machine that is out of memory may have some a moment later: a shim that dies of it takes exit statuses
+// with it.
 constexpr int kAttempts = 50;
 constexpr timespec kPause{0, 10'000'000};
 

@@ -81,7 +81,7 @@ class Message {
   }
 
  private:
-  rapidjson::StringBuffer buffer_;
+  JsonBuffer buffer_;
   JsonWriter writer_;
 };
 
