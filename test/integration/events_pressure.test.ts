@@ -98,7 +98,7 @@ describe.skipIf(skip).each(runtimes)('pressure, %s', (runtime) => {
     const watcher = await container.pressure(options)
     const cgroup = new Cgroup(container.id)
     cgroup.write('memory.high', String(4 * 1024 * 1024))
-    await run(container, 'head -c 8m /dev/zero > /tmp/file')
+    await run(container, 'head -c 4m /dev/zero > /tmp/file')
     expect((await first(watcher))?.count).toBeGreaterThan(0)
     cgroup.write('memory.high', 'max')
     const counted = Number(/^high (\d+)$/m.exec(cgroup.read('memory.events') ?? '')?.[1])
