@@ -401,9 +401,11 @@ void LetGo(const ChildPlan& plan, int channel) {
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
   int channel = plan.channel;
-  Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
   SetAffinity(plan.affinity_initial, channel);
   if (!plan.in_cgroup) JoinCgroups(plan, channel);
+  // Outside of a cgroup of the processor's a session is a group of its own to the scheduler (sched(7),
+  // autogroup), and who changes its group waits for its turn among all: on a busy machine for milliseconds.
+  Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
   if (plan.affinity_final) {
     SetAffinity(plan.affinity_final, channel);
   } else {
