@@ -229,14 +229,18 @@ export async function readState(root: string, id: string): Promise<StateFile> {
   return state
 }
 
-/** Another one whenever the state file is another or has changed; null where there is none. One system call. */
-export async function stateVersion(root: string, id: string): Promise<string | null> {
+async function versionOf(path: string): Promise<string | null> {
   try {
-    const { ino, ctimeNs, size } = await stat(join(root, id, 'state.json'), { bigint: true })
+    const { ino, ctimeNs, size } = await stat(path, { bigint: true })
     return `${ino} ${ctimeNs} ${size}`
   } catch {
     return null
   }
+}
+
+/** Another one whenever the state file is another or has changed; null where there is none. One system call. */
+export function stateVersion(root: string, id: string): Promise<string | null> {
+  return versionOf(join(root, id, 'state.json'))
 }
 
 /** Ids that load() would accept, sorted. A root that does not exist holds none. */
@@ -375,6 +379,23 @@ async function readProcess(directory: string, id: string, containerId: string): 
   }
 }
 
+/**
+ * A process whose directory is the same after the reading as before: the shim moves the directory of a removed process away
+ * and fills its files anew for the next one, and makes an exit status known by moving it into the directory.
+ */
+async function readSteadily(directory: string, id: string, containerId: string): Promise<ProcessFile> {
+  for (let attempt = 0; ; ++attempt) {
+    const version = await versionOf(directory)
+    const process = await readProcess(directory, id, containerId)
+    if ((await versionOf(directory)) === version) return process
+    if (attempt > 100) {
+      throw new ContainerError('ERR_STATE_CORRUPT', `'${directory}' changes all the time`, {
+        path: directory,
+      })
+    }
+  }
+}
+
 /** Every process directory that can be read; the others are skipped, and said on `libcontainer:skipped`. */
 export async function readProcesses(root: string, id: string): Promise<ProcessFile[]> {
   const directory = join(root, id)
@@ -388,7 +409,9 @@ export async function readProcesses(root: string, id: string): Promise<ProcessFi
     const path = join(directory, entry.name)
     try {
       checkId(entry.name)
-      out.push(await readProcess(path, entry.name, id))
+      // Init's is nobody else's before or after.
+      const read = entry.name === 'init' ? readProcess : readSteadily
+      out.push(await read(path, entry.name, id))
     } catch (error) {
       skipped.publish({ containerId: id, path, error })
     }

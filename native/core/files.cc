@@ -94,13 +94,33 @@ Status WriteAll(int fd, std::string_view data, const std::string& path) {
   return Ok();
 }
 
+namespace {
+
+// Writes from the file's beginning and cuts off what it held beyond. Not O_TRUNC: ext4 writes the blocks of a
+// file that was emptied to the disk at its close.
+Status Overwrite(int fd, std::string_view data, const std::string& path) {
+  auto written = WriteAll(fd, data, path);
+  if (!written) return written;
+  struct stat st {};
+  if (fstat(fd, &st) != 0) return Error::Sys("fstat", path);
+  auto size = static_cast<off_t>(data.size());
+  if (st.st_size > size && ftruncate(fd, size) != 0) return Error::Sys("ftruncate", path);
+  return Ok();
+}
+
+}  // namespace
+
+// The pid makes the name this process's own; a left-over of a dead one with that pid is replaced.
+std::string TemporaryName(const std::string& path) {
+  return path + ".tmp." + std::to_string(getpid());
+}
+
 Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode,
                     const timespec* modified) {
-  // The pid makes the name this process's own; a left-over of a dead one with that pid is replaced.
-  std::string temporary = path + ".tmp." + std::to_string(getpid());
-  UniqueFd fd(RetryOpenAt(dir_fd, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  std::string temporary = TemporaryName(path);
+  UniqueFd fd(RetryOpenAt(dir_fd, temporary.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW, mode));
   if (!fd) return Error::Sys("open", path);
-  Status written = WriteAll(fd.get(), data, path);
+  Status written = Overwrite(fd.get(), data, path);
   if (written && modified != nullptr) {
     const timespec times[2] = {*modified, *modified};
     if (futimens(fd.get(), times) != 0) written = Error::Sys("futimens", path);
@@ -121,6 +141,12 @@ Status WriteNew(const std::string& path, std::string_view data) {
   UniqueFd fd(RetryOpenAt(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   if (!fd) return Error::Sys("open", path);
   return WriteAll(fd.get(), data, path);
+}
+
+Status WriteOver(const std::string& path, std::string_view data) {
+  UniqueFd fd(RetryOpenAt(AT_FDCWD, path.c_str(), O_WRONLY | O_NOFOLLOW));
+  if (!fd) return Error::Sys("open", path);
+  return Overwrite(fd.get(), data, path);
 }
 
 Status RenameNew(const std::string& from, const std::string& to) {

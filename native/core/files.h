@@ -32,8 +32,15 @@ Result<std::string> RereadFd(int fd, const std::string& path, size_t limit = kMa
 Status WriteWholeAt(int dir_fd, const std::string& path, std::string_view data, mode_t mode = 0600,
                     const timespec* modified = nullptr);
 
+// Where WriteWholeAt() of this process makes the file first. One that is there already it fills, which is
+// faster.
+std::string TemporaryName(const std::string& path);
+
 // A file that must not be there yet, for a directory that nobody sees before it is whole: see RenameNew.
 Status WriteNew(const std::string& path, std::string_view data);
+
+// What an existing file says from now on: for a file that nobody reads meanwhile.
+Status WriteOver(const std::string& path, std::string_view data);
 
 // rename(2) that replaces nothing: EEXIST or ENOTEMPTY.
 Status RenameNew(const std::string& from, const std::string& to);

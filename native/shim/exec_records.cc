@@ -1,10 +1,14 @@
 #include "shim/exec_records.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "core/files.h"
@@ -14,7 +18,48 @@ namespace {
 
 // In init's directory, where they are taken for no processes.
 constexpr const char* kParent = "init/execs";
-constexpr const char* kFiles[] = {"/process.json", "/pid", "/starttime"};
+constexpr std::string_view kFiles[] = {"process.json", "pid", "starttime"};
+constexpr const char* kExit = "/exitStatus";
+// Of a disk in memory each holds some 16 KiB.
+constexpr size_t kMostPrepared = 8;
+
+std::string PathOf(const std::string& directory, std::string_view file) {
+  return directory + "/" + std::string(file);
+}
+
+// What makes a directory fit for another process: its files, and what its exit made of them, nothing else.
+struct Contents {
+  size_t files = 0;
+  bool exit = false;
+  bool exit_prepared = false;
+  bool exit_details = false;
+  bool other = false;
+};
+
+Contents Look(const std::string& directory) {
+  Contents out;
+  DIR* scan = opendir(directory.c_str());
+  out.other = scan == nullptr;
+  if (scan == nullptr) return out;
+  const std::string prepared = TemporaryName(kExit);
+  while (dirent* entry = readdir(scan)) {
+    std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles)) {
+      ++out.files;
+    } else if (name == kExit + 1) {
+      out.exit = true;
+    } else if (name == std::string_view(prepared).substr(1)) {
+      out.exit_prepared = true;
+    } else if (name == "exit.json") {
+      out.exit_details = true;
+    } else {
+      out.other = true;
+    }
+  }
+  closedir(scan);
+  return out;
+}
 
 }  // namespace
 
@@ -28,31 +73,45 @@ Result<std::string> ExecRecords::Make() {
     if (errno != ENOENT || mkdir(kParent, 0711) != 0 || mkdir(directory.c_str(), 0711) != 0)
       return Error::Sys("mkdir", directory);
   }
-  for (const char* file : kFiles) {
-    auto made = WriteNew(directory + file, {});
-    if (made) continue;
-    (void)RemoveTreeAt(AT_FDCWD, directory);
-    return made.error();
+  auto made = WriteNew(TemporaryName(directory + kExit), {});
+  for (std::string_view file : kFiles) {
+    if (made) made = WriteNew(PathOf(directory, file), {});
   }
-  return directory;
+  if (made) return directory;
+  (void)RemoveTreeAt(AT_FDCWD, directory);
+  return made.error();
 }
 
 void ExecRecords::Prepare() {
   if (!prepared_.empty()) return;
   auto made = Make();
-  if (made) prepared_ = std::move(*made);
+  if (made) prepared_.push_back(std::move(*made));
 }
 
 Result<std::string> ExecRecords::Take() {
   if (prepared_.empty()) return Make();
-  return std::exchange(prepared_, {});
+  std::string directory = std::move(prepared_.back());
+  prepared_.pop_back();
+  return directory;
+}
+
+// Out of everybody's sight already. False: to be removed.
+bool ExecRecords::Keep(const std::string& directory) {
+  if (prepared_.size() >= kMostPrepared) return false;
+  const Contents found = Look(directory);
+  if (found.other || found.files != std::size(kFiles) || found.exit == found.exit_prepared) return false;
+  if (found.exit_details && unlink(PathOf(directory, "exit.json").c_str()) != 0) return false;
+  const std::string exit = directory + kExit;
+  if (found.exit && rename(exit.c_str(), TemporaryName(exit).c_str()) != 0) return false;
+  prepared_.push_back(directory);
+  return true;
 }
 
 Status ExecRecords::Write(const std::string& directory, const std::string& process, std::string_view json,
                           pid_t pid, uint64_t start) {
-  auto status = WriteOnceAt(AT_FDCWD, directory + kFiles[0], json);
-  if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[1], std::to_string(pid));
-  if (status) status = WriteOnceAt(AT_FDCWD, directory + kFiles[2], std::to_string(start));
+  auto status = WriteOver(PathOf(directory, kFiles[0]), json);
+  if (status) status = WriteOver(PathOf(directory, kFiles[1]), std::to_string(pid));
+  if (status) status = WriteOver(PathOf(directory, kFiles[2]), std::to_string(start));
   return status ? RenameNew(directory, process) : status;
 }
 
@@ -63,6 +122,7 @@ Status ExecRecords::Remove(const std::string& process) {
                (errno == ENOENT && mkdir(kParent, 0711) == 0 && rename(process.c_str(), grave.c_str()) == 0);
   // On a full disk that has no room for the directory above it, file by file.
   if (!moved) return RemoveTreeAt(AT_FDCWD, process);
+  if (Keep(grave)) return Ok();
   // What withstands a second try is nobody's any more, and goes with the container.
   if (!RemoveTreeAt(AT_FDCWD, grave)) (void)RemoveTreeAt(AT_FDCWD, grave);
   return Ok();

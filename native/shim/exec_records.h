@@ -1,4 +1,9 @@
 // The records of execs on disk: each directory appears whole, under its process's name, or not at all.
+//
+// To make a file costs a disk's file system up to half a millisecond (ext4 looks for an inode that was not
+// deleted lately), to fill one that is there some microseconds. So the files of a record that is removed
+// serve a later one. Whoever reads records beside the shim looks at the directory before and after:
+// lib/state.ts.
 #pragma once
 
 #include <sys/types.h>
@@ -6,6 +11,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 
@@ -13,7 +19,8 @@ namespace lc::shim {
 
 class ExecRecords {
  public:
-  // Makes the directory and files of the next record now, while nobody waits. What fails is told by Take().
+  // Sees to it now, while nobody waits, that the next record has its directory and files. What fails is told
+  // by Take().
   void Prepare();
 
   // A directory, with the record's files, that is nobody's yet: the caller's to fill, write and remove.
@@ -32,8 +39,9 @@ class ExecRecords {
 
  private:
   Result<std::string> Make();
+  bool Keep(const std::string& directory);
 
-  std::string prepared_;
+  std::vector<std::string> prepared_;
   uint64_t serial_ = 0;
 };
 

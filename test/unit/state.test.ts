@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import {
   createDirectory,
@@ -197,4 +198,41 @@ it.each<[string | null, string]>([
 ])('a bundle with config.json %j', async (text, code) => {
   if (text !== null) writeFileSync(join(root, 'config.json'), text)
   await expect(readBundle(root, 'web')).rejects.toMatchObject({ code, path: join(root, 'config.json') })
+})
+
+// What the shim does with the files of a process that is removed: the next one's.
+it('a process is never read from the files of two', async () => {
+  await createDirectory(root, 'web', file)
+  const shim = new Worker(
+    `const { mkdirSync, renameSync, rmSync, writeFileSync } = require('node:fs')
+     const at = (name) => require('node:path').join(require('node:worker_threads').workerData, name)
+     mkdirSync(at('init/execs/1'), { recursive: true })
+     const pause = new Int32Array(new SharedArrayBuffer(4))
+     for (let n = 1; ; ++n) {
+       writeFileSync(at('init/execs/1/process.json'), JSON.stringify({ args: [String(n)] }))
+       writeFileSync(at('init/execs/1/pid'), String(n))
+       writeFileSync(at('init/execs/1/starttime'), String(n))
+       rmSync(at('init/execs/1/exitStatus'), { force: true })
+       writeFileSync(at('init/execs/1/next'), String(n % 256))
+       renameSync(at('init/execs/1'), at('job'))
+       if (n % 4 === 0) Atomics.wait(pause, 0, 0, 2)
+       renameSync(at('job/next'), at('job/exitStatus'))
+       if (n % 3 === 0) Atomics.wait(pause, 0, 0, 2)
+       renameSync(at('job'), at('init/execs/1'))
+     }`,
+    { eval: true, workerData: join(root, 'web') },
+  )
+  try {
+    let seen = 0
+    for (const end = Date.now() + 1000; Date.now() < end;) {
+      for (const { pid, starttime, spec, exit } of await readProcesses(root, 'web')) {
+        expect([pid, starttime], 'of one process').toEqual([Number(spec.args[0]), pid])
+        if (exit) expect(exit.exitCode, 'of that process').toBe(pid % 256)
+        ++seen
+      }
+    }
+    expect(seen).toBeGreaterThan(0)
+  } finally {
+    await shim.terminate()
+  }
 })
