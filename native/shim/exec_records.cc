@@ -20,8 +20,8 @@ namespace {
 constexpr const char* kParent = "init/execs";
 constexpr std::string_view kFiles[] = {"process.json", "pid", "starttime"};
 constexpr const char* kExit = "/exitStatus";
-// Of a disk in memory each holds some 16 KiB.
-constexpr size_t kMostPrepared = 8;
+// Of a disk in memory each holds some 20 KiB.
+constexpr size_t kMostPrepared = 16;
 
 std::string PathOf(const std::string& directory, std::string_view file) {
   return directory + "/" + std::string(file);
