@@ -275,8 +275,9 @@ const hubs = new WeakMap<object, EventHub>()
 const dropped = new FinalizationRegistry((queue: Queue) => queue.discard())
 
 /**
- * What happens to containers from now on, in order for each of them; events wait for their reader, so nothing is lost. It
- * keeps no program alive, unless ref() is called.
+ * What happens to containers from now on, in order for each of them; events wait for their reader, so nothing is lost: a
+ * stream that nobody reads holds all of them, until it is closed or dropped. It keeps no program alive, unless ref() is
+ * called.
  */
 export class EventStream implements AsyncIterable<ContainerEvent>, AsyncDisposable {
   /**
