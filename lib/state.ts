@@ -1,6 +1,7 @@
 // The state directory: what is where, read with care and written whole.
 import { access, chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { channel } from 'node:diagnostics_channel'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
 import type { InheritedSpec, OciConfig, ProcessSpec } from './oci.js'
@@ -37,6 +38,7 @@ const skipped = channel('libcontainer:skipped')
 
 const directoryMode = 0o711
 const fileMode = 0o600
+const { EMFILE, ENFILE, ENOMEM, EIO } = constants.errno
 const maxFileBytes = 16 * 1024 * 1024
 
 export function errnoOf(error: unknown): string | undefined {
@@ -259,7 +261,8 @@ export async function listIds(root: string): Promise<string[]> {
         checkId(id)
         await readState(root, id)
         return [id]
-      } catch {
+      } catch (error) {
+        if (isShortage(error)) throw error
         return []
       }
     }),
@@ -296,15 +299,22 @@ export async function readMarks(root: string, id: string): Promise<Marks> {
   ])
   return {
     unfinished: starting || left || dumping || deleting,
-    earlierBoot: boot !== null && bootId !== null && boot.trim() !== bootId.trim(),
+    earlierBoot: Boolean(boot?.trim() && bootId?.trim()) && boot?.trim() !== bootId?.trim(),
   }
+}
+
+/** The machine could not be asked: that says nothing of what the file holds. */
+function isShortage(error: unknown): boolean {
+  const { errno } = error as { errno?: number }
+  return errno !== undefined && [EMFILE, ENFILE, ENOMEM, EIO].includes(Math.abs(errno))
 }
 
 async function readNumber(path: string): Promise<number | null> {
   try {
     const text = (await readBounded(path, '')).trim()
     return /^\d{1,15}$/.test(text) ? Number(text) : null
-  } catch {
+  } catch (error) {
+    if (isShortage(error)) throw error
     return null
   }
 }
@@ -317,6 +327,7 @@ async function readExit(directory: string): Promise<WireExit | null> {
   } catch (error) {
     // Asked once and no more: a moment later it may be there, whole.
     if (errnoOf(error) === 'ENOENT') return null
+    if (isShortage(error)) throw error
     text = ''
   }
   const code = /^\d{1,3}$/.test(text) ? Number(text) : 256
@@ -331,7 +342,8 @@ async function readExit(directory: string): Promise<WireExit | null> {
     if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
     if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled
     if (typeof json.known === 'boolean') exit.known = json.known
-  } catch {
+  } catch (error) {
+    if (isShortage(error)) throw error
     // containerd 0.2 wrote the number alone; its file is as old as the exit.
     exit.exitedAtMs = (await stat(path)).mtimeMs
   }
@@ -413,6 +425,7 @@ export async function readProcesses(root: string, id: string): Promise<ProcessFi
       const read = entry.name === 'init' ? readProcess : readSteadily
       out.push(await read(path, entry.name, id))
     } catch (error) {
+      if (isShortage(error)) throw fromNodeError(error, { containerId: id, processId: entry.name })
       skipped.publish({ containerId: id, path, error })
     }
   }

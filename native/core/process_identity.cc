@@ -64,7 +64,8 @@ bool IsAlive(pid_t pid, uint64_t start) {
   if (pid <= 0) return false;
   char text[1024];
   ssize_t n = ReadStatLine(pid, text, sizeof(text));
-  if (n < 0) return false;
+  // Not to be seen now, for want of a descriptor or memory: then the number alone has to do.
+  if (n < 0) return IsShortage(Error::Of(errno, "")) && kill(pid, 0) == 0;
   auto stat = ParseProcStat(std::string_view(text, static_cast<size_t>(n)));
   return stat.ok() && stat->alive() && stat->start == start;
 }
@@ -100,7 +101,7 @@ Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start) {
   UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!fd) return Error::Sys("pidfd_open");
   auto stat = ReadProcStat(pid);
-  if (!stat && (stat.error().err == EMFILE || stat.error().err == ENFILE)) return stat.error();
+  if (!stat && IsShortage(stat.error())) return stat.error();
   if (!stat || stat->start != start) return Error::Of(ESRCH, "pidfd_open");
   return fd;
 }

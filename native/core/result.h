@@ -33,6 +33,13 @@ struct Error {
   }
 };
 
+// The machine could not be asked, which says nothing of what was asked for: short of descriptors or memory,
+// or a device failed.
+inline bool IsShortage(const Error& error) {
+  return error.err == EMFILE || error.err == ENFILE || error.err == ENOMEM || error.err == ENOBUFS ||
+         error.err == EIO;
+}
+
 template <typename T>
 class [[nodiscard]] Result {
  public:

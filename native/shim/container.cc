@@ -316,7 +316,11 @@ void Container::Follow(const Asker& asker, const JsonValue& request, std::vector
   if ((stream != 1 && stream != 2) || fds.size() != 1) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a stream and a descriptor are needed"));
   }
-  if (!process->stdio) process->stdio = ProcessStdio::TakeOver(loop_, process->id);
+  if (!process->stdio) {
+    auto stdio = ProcessStdio::TakeOver(loop_, process->id);
+    if (!stdio) return ReplyError(asker, stdio.error());
+    process->stdio = std::move(*stdio);
+  }
   auto following = process->stdio->Follow(static_cast<int>(stream), UintMember(request, "at").value_or(0),
                                           std::move(fds[0]), process->id);
   if (!following) return ReplyError(asker, following.error());

@@ -64,8 +64,10 @@ class Container {
   ~Container();
 
   // Takes over what an earlier shim left, and finishes or undoes what it was in the middle of; then calls
-  // `ready`, unless what there was to finish was the container's end.
-  void TakeOver(std::function<void()> ready);
+  // `ready`, unless what there was to finish was the container's end. `refuse`, and nothing was done, where
+  // it cannot be seen now what there is: to take a process for gone, or a start for cut off, would be to lose
+  // it.
+  void TakeOver(std::function<void()> ready, std::function<void(const Error&)> refuse);
 
   std::string Hello() const;
   void Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds);
@@ -96,11 +98,12 @@ class Container {
   Status EnsureTarget();
 
   // container_takeover.cc
-  void LoadProcesses(bool earlier_boot);
-  void LoadProcess(const std::string& id, bool earlier_boot);
+  Status LoadProcesses();
+  Status LoadProcess(const std::string& id, std::vector<std::shared_ptr<Process>>* found);
+  void TakeProcess(const std::shared_ptr<Process>& process);
   void AwaitRuntime(int64_t patience_ms, std::function<void()> then);
   void SettleStart();
-  void WatchOwner();
+  Status WatchOwner();
   void Ready();
   void Adopt(const std::shared_ptr<Process>& process);
   void AdoptedEnded(const std::shared_ptr<Process>& process, int64_t patience_ms);
@@ -210,7 +213,8 @@ class Container {
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
   UniqueFd owner_pidfd_;
   std::function<void()> ready_;  // set while an earlier shim's work is being finished or undone
-  bool teardown_ = false;        // and the container's end is part of it
+  std::function<void(const Error&)> refuse_;
+  bool teardown_ = false;  // and the container's end is part of it
 };
 
 }  // namespace lc::shim

@@ -119,7 +119,8 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
     StartUndo(std::move(error));
   });
   auto written = WriteNew(kStarting, {});
-  if (written) written = WriteNew(kBootId, BootId());
+  auto boot = BootId();
+  if (written) written = boot ? WriteNew(kBootId, *boot) : Status(boot.error());
   if (written) written = WriteNew("init/process.json", body);
   if (!written) return StartUndo(written.error());
   StartOpenStdio();

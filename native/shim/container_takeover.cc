@@ -36,46 +36,65 @@ struct Run {
 // Runs of the runtime that an earlier shim began: no other process has this container's log among its
 // arguments. crun's init keeps them until it executes the user's program, but is in a namespace of its own or
 // is `init`.
-std::vector<Run> RunsOf(const std::string& log_path, pid_t init) {
+Result<std::vector<Run>> RunsOf(const std::string& log_path, pid_t init) {
   std::vector<Run> out;
+  std::optional<Error> failed;
   DIR* scan = opendir("/proc");
-  if (scan == nullptr) return out;
+  if (scan == nullptr) return Error::Sys("opendir", "/proc");
   std::string needle = '\0' + log_path + '\0';
   std::string own = NamespaceOf("self");
   while (dirent* entry = readdir(scan)) {
     auto pid = ParseU64(entry->d_name);
     if (!pid || *pid > INT32_MAX || static_cast<pid_t>(*pid) == init) continue;
     auto stat = ReadProcStat(static_cast<pid_t>(*pid));
+    if (!stat && IsShortage(stat.error())) failed = stat.error();
     if (!stat || !stat->alive()) continue;
     auto words = ReadFile("/proc/" + std::string(entry->d_name) + "/cmdline", 1U << 20U);
+    if (!words && IsShortage(words.error())) failed = words.error();
     if (!words || words->find(needle) == std::string::npos || NamespaceOf(entry->d_name) != own) continue;
     out.push_back({static_cast<pid_t>(*pid), stat->start});
   }
   closedir(scan);
+  if (failed) return *failed;
   return out;
+}
+
+Result<bool> IsThere(const char* file) {
+  if (access(file, F_OK) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  return Error::Sys("access", file);
 }
 
 }  // namespace
 
-std::string BootId() {
+Result<std::string> BootId() {
   auto text = ReadFile("/proc/sys/kernel/random/boot_id", 64);
-  return text ? std::string(TrimEnd(*text)) : std::string();
+  if (text) return std::string(TrimEnd(*text));
+  if (IsShortage(text.error())) return text.error();
+  return std::string();
 }
 
-void Container::TakeOver(std::function<void()> ready) {
+void Container::TakeOver(std::function<void()> ready, std::function<void(const Error&)> refuse) {
   ready_ = std::move(ready);
-  auto boot = ReadFile(kBootId, 64);
-  bool earlier_boot = boot && TrimEnd(*boot) != BootId();
-  LoadProcesses(earlier_boot);
-  bool starting = access(kStarting, F_OK) == 0;
-  teardown_ = access(kDeleting, F_OK) == 0;
-  WatchOwner();
+  refuse_ = std::move(refuse);
+  auto starting = IsThere(kStarting);
+  if (!starting) return refuse_(starting.error());
+  auto deleting = IsThere(kDeleting);
+  if (!deleting) return refuse_(deleting.error());
+  auto dumping = IsThere(kDumping);
+  if (!dumping) return refuse_(dumping.error());
+  auto restoring = IsThere(kRestoring);
+  if (!restoring) return refuse_(restoring.error());
+  teardown_ = *deleting;
+  auto watching = WatchOwner();
+  if (!watching) return refuse_(watching.error());
+  auto loaded = LoadProcesses();
+  if (!loaded) return refuse_(loaded.error());
   if (InitRuns()) (void)EnsureTarget();  // from here on it is known whom the OOM killer ends
-  bool dumping = access(kDumping, F_OK) == 0;
-  if (!starting && !teardown_ && !dumping) return Ready();
+  if (!*starting && !teardown_ && !*dumping) return Ready();
   // A create or delete that goes on without its shim would undo what is done here.
-  bool criu = dumping || access(kRestoring, F_OK) == 0;
-  AwaitRuntime(criu ? kDumpGraceMs : kCreateGraceMs, [this, starting, dumping] {
+  bool criu = *dumping || *restoring;
+  AwaitRuntime(criu ? kDumpGraceMs : kCreateGraceMs, [this, starting = *starting, dumping = *dumping] {
     if (dumping) SettleCheckpoint();
     if (starting) return SettleStart();
     Ready();
@@ -97,49 +116,92 @@ void Container::Ready() {
   ready();
 }
 
-void Container::LoadProcesses(bool earlier_boot) {
+// All of them are read before anything is done about one.
+Status Container::LoadProcesses() {
+  auto boot = ReadFile(kBootId, 64);
+  if (!boot && IsShortage(boot.error())) return boot.error();
+  auto now = BootId();
+  if (!now) return now.error();
+  std::string then = boot ? std::string(TrimEnd(*boot)) : std::string();
+  bool earlier_boot = !then.empty() && !now->empty() && then != *now;
   ExecRecords::RemoveLeft();
   DIR* scan = opendir(".");
-  if (scan == nullptr) return;
+  if (scan == nullptr) return Error::Sys("opendir", settings_.directory);
   std::vector<std::string> names;
-  while (dirent* entry = readdir(scan)) names.emplace_back(entry->d_name);
+  std::optional<Error> failed;
+  for (;;) {
+    errno = 0;
+    dirent* entry = readdir(scan);
+    if (entry == nullptr) {
+      if (errno != 0) failed = Error::Sys("readdir", settings_.directory);
+      break;
+    }
+    names.emplace_back(entry->d_name);
+  }
   closedir(scan);
-  for (const std::string& name : names) LoadProcess(name, earlier_boot);
+  if (failed) return *failed;
+  std::vector<std::shared_ptr<Process>> found;
+  for (const std::string& name : names) {
+    auto loaded = LoadProcess(name, &found);
+    if (!loaded) return loaded;
+  }
+  for (const auto& process : found) {
+    processes_[process->id] = process;
+    if (process->exit) continue;
+    if (earlier_boot) {
+      ProcessEnded(process, ExitRecord::Unknown());
+    } else {
+      TakeProcess(process);
+    }
+  }
+  return Ok();
 }
 
-void Container::LoadProcess(const std::string& id, bool earlier_boot) {
+// What is no process's directory, or cannot be read for good, is none.
+Status Container::LoadProcess(const std::string& id, std::vector<std::shared_ptr<Process>>* found) {
   auto pid_text = ReadFile(id + "/pid", 64);
-  if (!pid_text) return;
+  if (!pid_text) return IsShortage(pid_text.error()) ? Status(pid_text.error()) : Ok();
   auto pid = ParseU64(TrimEnd(*pid_text));
   auto start_text = ReadFile(id + "/starttime", 64);
+  if (!start_text && IsShortage(start_text.error())) return start_text.error();
   auto start = start_text ? ParseU64(TrimEnd(*start_text)) : std::nullopt;
   auto process = std::make_shared<Process>();
   process->id = id;
   process->pid = pid && *pid <= INT32_MAX ? static_cast<pid_t>(*pid) : 0;
   process->start = start.value_or(0);
   process->started = true;
-  process->exit = ReadExit(id);
-  if (!process->exit && !earlier_boot && id != "init" && NeverExecuted(process->pid) &&
+  auto exit = ReadExit(id);
+  if (!exit) return exit.error();
+  process->exit = *exit;
+  if (!process->exit) {
+    auto stdio = ProcessStdio::TakeOver(loop_, id);
+    if (!stdio) return stdio.error();
+    process->stdio = std::move(*stdio);
+  }
+  found->push_back(std::move(process));
+  return Ok();
+}
+
+void Container::TakeProcess(const std::shared_ptr<Process>& process) {
+  if (process->id != "init" && NeverExecuted(process->pid) &&
       SignalProcess(process->pid, process->start, SIGKILL)) {
     // The shim died before it let this exec go on, so it never came to run.
-    (void)records_.Remove(id);
+    processes_.erase(process->id);
+    (void)records_.Remove(process->id);
     return;
   }
-  processes_[id] = process;
-  if (process->exit) return;
-  process->stdio = ProcessStdio::TakeOver(loop_, id);
-  if (earlier_boot) {
-    ProcessEnded(process, ExitRecord::Unknown());
-  } else {
-    Adopt(process);
-  }
+  Adopt(process);
 }
 
 void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
   auto init = Find("init");
-  std::vector<Run> runs = RunsOf(LogPath(), init ? init->pid : 0);
+  auto looked = RunsOf(LogPath(), init ? init->pid : 0);
+  // Killed by now, what is not seen this time is looked for by the next shim.
+  if (!looked && patience_ms < -kUndoTimeoutMs) return refuse_(looked.error());
+  bool none = looked && looked->empty();
+  std::vector<Run> runs = looked ? std::move(*looked) : std::vector<Run>();
   // What does not end by a SIGKILL either is stuck in the kernel: not waited for without end.
-  if (runs.empty() || patience_ms < -kUndoTimeoutMs) return then();
+  if (none || patience_ms < -kUndoTimeoutMs) return then();
   if (patience_ms <= 0) {
     for (const Run& run : runs) {
       // Each run has a session of its own, with what it has started.
@@ -156,6 +218,7 @@ void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
 void Container::SettleStart() {
   auto init = Find("init");
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (!record && IsShortage(record.error())) return refuse_(record.error());
   if (init && record && IsOurs(*record) && access((record->directory + "/exec.fifo").c_str(), F_OK) != 0) {
     unlink(kOwnRecord);
     unlink(kStarting);
@@ -178,15 +241,15 @@ void Container::SettleStart() {
 }
 
 // An ephemeral container ends with the program that made it, also when no connection was there to break.
-void Container::WatchOwner() {
-  if (!settings_.ephemeral || settings_.owner_pid <= 0) return;
+Status Container::WatchOwner() {
+  if (!settings_.ephemeral || settings_.owner_pid <= 0) return Ok();
   auto pidfd = OpenPidfd(settings_.owner_pid, settings_.owner_start);
   if (!pidfd) {
     if (pidfd.error().err == ESRCH) teardown_ = true;
-    return;
+    return IsShortage(pidfd.error()) ? Status(pidfd.error()) : Ok();
   }
   owner_pidfd_ = std::move(*pidfd);
-  (void)loop_.Watch(owner_pidfd_.get(), EPOLLIN, [this](uint32_t) {
+  return loop_.Watch(owner_pidfd_.get(), EPOLLIN, [this](uint32_t) {
     loop_.Unwatch(owner_pidfd_.get());
     owner_pidfd_.Reset();
     teardown_ = ready_ != nullptr;

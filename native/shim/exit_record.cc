@@ -59,9 +59,10 @@ Status WriteExit(const std::string& process_directory, const ExitRecord& exit) {
   return WriteWholeAt(AT_FDCWD, process_directory + "/exitStatus", std::to_string(exit.exit_code), 0600, &at);
 }
 
-std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
+Result<std::optional<ExitRecord>> ReadExit(const std::string& process_directory) {
   auto number = ReadFile(process_directory + "/exitStatus", 64);
-  if (!number) return std::nullopt;
+  if (!number && IsShortage(number.error())) return number.error();
+  if (!number) return std::optional<ExitRecord>();
   auto code = ParseU64(TrimEnd(*number));
   ExitRecord exit;
   exit.exit_code = code && *code <= 255 ? static_cast<int>(*code) : 255;
@@ -71,6 +72,7 @@ std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
     exit.exited_at_ms = int64_t{st.st_mtim.tv_sec} * 1000 + st.st_mtim.tv_nsec / 1'000'000;
   }
   auto text = ReadFile(process_directory + "/exit.json", 4096);
+  if (!text && IsShortage(text.error())) return text.error();
   JsonDocument json;
   if (text && ParseJson(*text, &json)) {
     exit.signal = static_cast<int>(IntMember(json, "signal").value_or(0));
@@ -78,7 +80,7 @@ std::optional<ExitRecord> ReadExit(const std::string& process_directory) {
     exit.oom_killed = BoolMember(json, "oomKilled").value_or(false);
     exit.known = exit.known && BoolMember(json, "known").value_or(true);
   }
-  return exit;
+  return std::optional(exit);
 }
 
 }  // namespace lc::shim

@@ -26,7 +26,8 @@ struct ExitRecord {
 // exitStatus has the time of the exit as its modification time. A signal, an OOM kill or an unknown end are
 // in exit.json, which is written first: whoever sees exitStatus finds the rest.
 Status WriteExit(const std::string& process_directory, const ExitRecord& exit);
-std::optional<ExitRecord> ReadExit(const std::string& process_directory);
+// Nothing where there is none: it runs, or nobody saw its end. An error where that cannot be told now.
+Result<std::optional<ExitRecord>> ReadExit(const std::string& process_directory);
 
 void AddExit(Message* message, const ExitRecord& exit);
 

@@ -107,16 +107,21 @@ int main(int argc, char** argv) {
   FrameSocket first{UniqueFd(kFirstClient)};
 
   if (chdir(argv[1]) != 0) Refuse(&first, Error::Sys("chdir", argv[1]));
+  std::string lock_path = std::string(argv[1]) + "/shim.lock";
   UniqueFd lock(open("shim.lock", O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) Refuse(&first, Error::Sys("open", std::string(argv[1]) + "/shim.lock"));
+  if (!lock) Refuse(&first, Error::Sys("open", lock_path));
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) Refuse(&first, Error::Sys("flock", lock_path));
     (void)first.Send(lc::shim::Message().Add("event", "busy").Done());
     return 0;
   }
   // Deleted and made again while this one started: the lock is on a file that is gone.
   struct stat held {};
   struct stat seen {};
-  if (fstat(lock.get(), &held) != 0 || stat("shim.lock", &seen) != 0 || held.st_ino != seen.st_ino) {
+  if (fstat(lock.get(), &held) != 0) Refuse(&first, Error::Sys("fstat", lock_path));
+  bool gone = stat("shim.lock", &seen) != 0;
+  if (gone && errno != ENOENT) Refuse(&first, Error::Sys("stat", lock_path));
+  if (gone || held.st_ino != seen.st_ino) {
     (void)first.Send(lc::shim::Message().Add("event", "busy").Done());
     return 0;
   }
@@ -143,13 +148,17 @@ int main(int argc, char** argv) {
   Status listening = server.Listen();
   if (!listening) Refuse(&first, listening.error());
   // Whoever connects meanwhile waits for the hello.
-  container.TakeOver([&] {
-    // From here on the descriptor is the server's.
-    server.AddClient(UniqueFd(fcntl(kFirstClient, F_DUPFD_CLOEXEC, kFirstClient)));
-    first = FrameSocket{UniqueFd()};
-    Status accepting = server.Accepting();
-    if (!accepting) Refuse(&first, accepting.error());
-  });
+  container.TakeOver(
+      [&] {
+        Status accepting = server.Accepting();
+        if (!accepting) Refuse(&first, accepting.error());
+        // From here on the descriptor is the server's.
+        UniqueFd client(fcntl(kFirstClient, F_DUPFD_CLOEXEC, kFirstClient));
+        if (!client) Refuse(&first, Error::Sys("fcntl"));
+        server.AddClient(std::move(client));
+        first = FrameSocket{UniqueFd()};
+      },
+      [&](const Error& error) { Refuse(&first, error); });
   loop.Run();
   server.Close();
   return 0;

@@ -83,8 +83,8 @@ struct Container::ExecOperation {
   std::optional<Error> failed;
 };
 
-// The kernel's random id of this boot; empty where it cannot be read.
-std::string BootId();
+// The kernel's random id of this boot; empty on a system that does not tell it.
+Result<std::string> BootId();
 
 // True for one that never came to execve(2), zombie or not.
 bool NeverExecuted(pid_t pid);

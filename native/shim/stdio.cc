@@ -182,10 +182,12 @@ void ProcessStdio::BeginKeepers(const std::string& directory) {
   }
 }
 
-std::unique_ptr<ProcessStdio> ProcessStdio::TakeOver(EventLoop& loop, const std::string& directory) {
+Result<std::unique_ptr<ProcessStdio>> ProcessStdio::TakeOver(EventLoop& loop, const std::string& directory) {
   auto stdio = std::make_unique<ProcessStdio>(loop, -1, std::vector<StdioSpec>());
   for (int stream = 1; stream <= 2; ++stream) {
     auto keeper = Keeper::Reopen(loop, directory + "/" + kNames[stream]);
+    // Without its reader a program that writes would stand still.
+    if (!keeper && IsShortage(keeper.error())) return keeper.error();
     if (keeper) stdio->keepers_[stream] = std::move(*keeper);
   }
   stdio->BeginKeepers(directory);

@@ -41,7 +41,7 @@ class ProcessStdio {
       : loop_(loop), null_device_(null_device), specs_(std::move(specs)) {}
 
   // Those of a process that an earlier shim started: of them what is kept can be read on.
-  static std::unique_ptr<ProcessStdio> TakeOver(EventLoop& loop, const std::string& directory);
+  static Result<std::unique_ptr<ProcessStdio>> TakeOver(EventLoop& loop, const std::string& directory);
 
   // True where something is kept, for which Open() needs the process's directory.
   bool keeps() const;

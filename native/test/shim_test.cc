@@ -151,16 +151,16 @@ TEST_CASE("exit records come back from disk as they were written") {
   REQUIRE(number.ok());
   CHECK(*number == "137");
   auto back = lc::shim::ReadExit(dir.path);
-  REQUIRE(back.has_value());
-  CHECK(back->signal == SIGKILL);
-  CHECK(back->oom_killed);
-  CHECK(back->exited_at_ms == killed.exited_at_ms);
+  REQUIRE((back.ok() && back->has_value()));
+  CHECK((*back)->signal == SIGKILL);
+  CHECK((*back)->oom_killed);
+  CHECK((*back)->exited_at_ms == killed.exited_at_ms);
   CHECK(ExitRecord::FromWait(3 << 8).exit_code == 3);
   CHECK_FALSE(ExitRecord::Unknown().known);
 
   REQUIRE(lc::WriteWholeAt(AT_FDCWD, dir.path + "/exitStatus", "rubbish").ok());
-  CHECK_FALSE(lc::shim::ReadExit(dir.path)->known);
-  CHECK_FALSE(lc::shim::ReadExit(dir.path + "/none").has_value());
+  CHECK_FALSE((*lc::shim::ReadExit(dir.path))->known);
+  CHECK_FALSE(lc::shim::ReadExit(dir.path + "/none")->has_value());
 }
 
 TEST_CASE("stdio requests") {

@@ -1,15 +1,16 @@
 // System calls that fail, one after the other, in whole lives of containers: the shim's in a start and in a delete, the
 // addon's in every call of a program. Success or a clear error each time, then everything works, and nothing is left.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
+import { compileProgram } from '../support/compile.js'
 import { callsOf, resourceFaults, withFault, withInjection } from '../support/faults.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run, text } from '../support/expect.js'
-import { cannotRunContainers } from '../support/machine.js'
-import { descriptors, shimsBelow } from '../support/processes.js'
+import { cannotRunContainers, kernelAtLeast, packageRoot } from '../support/machine.js'
+import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 
@@ -103,6 +104,115 @@ describe.skipIf(skip)('faults in the shim', () => {
       })
     }
     expect(outcomes.get('success')).toBeGreaterThan(0)
+  }, 300_000)
+})
+
+describe.skipIf(skip)('faults in a shim that takes over', () => {
+  const ground = useContainers('runc')
+
+  test('each system call of it in turn: nothing is lost by what it could not see', async () => {
+    const launcher = compileProgram('faulty_shim', ground.directory)
+    const trace = ground.newPath('trace')
+    const container = await ground.running()
+    const { id } = container
+    const directory = join(ground.root, id)
+    await (await container.exec('done', { args: ['/bin/sh', '-c', 'exit 5'] })).wait()
+    await (await container.exec('shot', { args: ['/bin/sh', '-c', 'kill -9 $$'] })).wait()
+    await container.exec('kept', { args: ['/bin/sh', '-c', 'echo kept; sleep 1000'] }, { stdout: 'keep' })
+    await container.exec('job', { args: ['/bin/sleep', '1000'] })
+    const pids = new Map([...container.processes].map(([name, { pid }]) => [name, pid]))
+    await container.close()
+    const killShims = async (): Promise<void> => {
+      for (const shim of shimsBelow(directory)) process.kill(shim, 'SIGKILL')
+      await eventually('no shim', () => shimsBelow(directory).length === 0)
+    }
+    const takeOver = async (fault: string): Promise<Container> => {
+      const said = {
+        LIBCONTAINER_FAULT: fault,
+        LIBCONTAINER_FAULT_SELF: launcher,
+        LIBCONTAINER_FAULT_SHIM: join(packageRoot, 'build/Release/libcontainer-shim'),
+        LIBCONTAINER_FAULT_TRACE: trace,
+      }
+      Object.assign(process.env, said)
+      try {
+        const loaded = await Container.load(ground.root, id, { shim: launcher })
+        // It tells what is on disk where no shim can be started; this wants one.
+        await loaded.processes.get('init')?.closeStdin()
+        return loaded
+      } finally {
+        for (const name of Object.keys(said)) Reflect.deleteProperty(process.env, name)
+      }
+    }
+    /** The shim that there is goes on without faults, which its children would have too. */
+    const untrace = async (): Promise<void> => {
+      for (const shim of shimsBelow(directory)) {
+        const tracer = Number(statusLine(shim, 'TracerPid'))
+        if (tracer > 0) process.kill(tracer, 'SIGINT')
+        await eventually('no tracer', () => !isAlive(shim) || Number(statusLine(shim, 'TracerPid')) === 0)
+      }
+    }
+    const expectAll = (loaded: Container, what: string): void => {
+      const found = [...loaded.processes].map(([name, { pid, exitStatus }]) => [name, { pid, exitStatus }])
+      const known = { exitedAt: expect.any(Date), oomKilled: false, known: true }
+      const exits: Record<string, object> = {
+        done: { exitCode: 5, signal: null, ...known },
+        shot: { exitCode: 137, signal: 'SIGKILL', ...known },
+      }
+      const wanted = [...pids].map(([name, pid]) => [name, { pid, exitStatus: exits[name] ?? null }])
+      expect(Object.fromEntries(found), what).toEqual(Object.fromEntries(wanted))
+      for (const name of ['init', 'kept', 'job']) expect(isAlive(pids.get(name) as number), what).toBe(true)
+    }
+
+    await killShims()
+    const first = await takeOver('')
+    expectAll(first, 'no fault')
+    const shim = shimOf(first)
+    await first.close()
+    await killShims()
+    const counts = new Map<string, number>()
+    const ofShim = await eventually('its trace', () => {
+      const lines = readFileSync(trace, 'utf8').split('\n')
+      return lines.some((line) => line.includes('killed by SIGKILL')) && lines
+    })
+    for (const line of ofShim) {
+      const [, pid, call] = /^(\d+) +(\w+)\(/.exec(line) ?? []
+      if (call !== undefined && Number(pid) === shim) counts.set(call, (counts.get(call) ?? 0) + 1)
+    }
+    expect(counts.get('pidfd_open')).toBeGreaterThan(0)
+    const more = { pidfd_open: 'EMFILE', getdents64: 'EIO', access: 'ENOMEM', read: 'EIO', flock: 'ENOMEM' }
+    const outcomes = new Map<string, number>()
+    for (const [call, error] of Object.entries({ ...resourceFaults, ...more })) {
+      for (let n = 1; n <= (counts.get(call) ?? 0); ++n) {
+        const what = `${call} ${n} ${error}`
+        await killShims()
+        const outcome = await takeOver(`${call}:error=${error}:when=${n}`).then(
+          async (loaded) => {
+            expectAll(loaded, what)
+            await loaded.close()
+            return 'success'
+          },
+          ({ code }: { code: string }) => code,
+        )
+        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+        await untrace()
+        expect(['success', 'ERR_SYSCALL', 'ERR_SHIM_EXITED'], what).toContain(outcome)
+        const loaded = await Container.load(ground.root, id)
+        expectAll(loaded, `after ${what}: ${outcome}`)
+        const alive = await loaded.exec('alive', { args: ['/bin/sh', '-c', 'exit 3'] })
+        expect(await alive.wait(), `after ${what}`).toMatchObject({ exitCode: 3, known: true })
+        await loaded.removeProcess('alive')
+        await loaded.close()
+      }
+    }
+    expect(outcomes.get('success')).toBeGreaterThan(0)
+    expect(outcomes.get('ERR_SYSCALL')).toBeGreaterThan(0)
+    const last = await Container.load(ground.root, id)
+    const job = last.processes.get('job')
+    await job?.kill('SIGKILL')
+    const known = kernelAtLeast(6, 15)
+    expect(await job?.wait()).toMatchObject({ exitCode: known ? 137 : 255, known })
+    await last.delete({ force: true })
+    await ground.expectNothingLeft(id)
   }, 300_000)
 })
 

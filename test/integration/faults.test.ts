@@ -228,6 +228,52 @@ describe.skipIf(skip)('faults', () => {
     await ground.expectNothingLeft(options.id)
   })
 
+  test('few descriptors in a program that loads: all that there is, or an error', async () => {
+    const container = await ground.running()
+    for (const [id, script] of [
+      ['code', 'exit 5'],
+      ['shot', 'kill -9 $$'],
+    ] as const) {
+      await (await container.exec(id, { args: ['/bin/sh', '-c', script] })).wait()
+    }
+    await container.kill('SIGKILL')
+    await container.processes.get('init')?.wait()
+    await container.close()
+    // What is told comes from disk alone.
+    await eventually('no shim', () => shimsBelow(join(ground.root, container.id)).length === 0)
+    const program = new Program(
+      `const fs = require('node:fs')
+       const tell = async () => {
+         const c = await Container.load(args.root, args.id)
+         const said = [...c.processes].map(([id, { exitStatus }]) => [id, exitStatus])
+         await c.close()
+         return [(await Container.list(args.root)).length, ...said]
+       }
+       const right = await tell()
+       const held = []
+       try { for (;;) held.push(fs.openSync('/dev/null')) } catch {}
+       const said = []
+       for (let free = 0; free < 12; ++free) {
+         said.push(await tell().catch((error) => [error.code, error.errno]))
+         fs.closeSync(held.pop())
+       }
+       say({ right, said })
+       process.exit(0)`,
+      { root: ground.root, id: container.id },
+    )
+    execFileSync('prlimit', ['--pid', String(program.child.pid), '--nofile=200:'])
+    const { right, said } = (await program.next()) as { right: unknown[]; said: unknown[] }
+    expect(right).toEqual([
+      1,
+      ['init', expect.objectContaining({ signal: 'SIGKILL', known: true })],
+      ['code', expect.objectContaining({ exitCode: 5, signal: null, known: true })],
+      ['shot', expect.objectContaining({ exitCode: 137, signal: 'SIGKILL', known: true })],
+    ])
+    for (const answer of said) expect([['ERR_SYSCALL', 24], right]).toContainEqual(answer)
+    expect(said.at(0)).toEqual(['ERR_SYSCALL', 24])
+    expect(said.at(-1)).toEqual(right)
+  })
+
   test('no descriptors, no memory and no pids in the shim', async () => {
     const container = await ground.running()
     const shim = shimOf(container)
