@@ -10,7 +10,7 @@ import { client, frame } from '../support/client.js'
 import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
-import { cannotRunContainers } from '../support/machine.js'
+import { cannotRunContainers, isMemoryTold } from '../support/machine.js'
 import { descriptors, isAlive, read, statusLine } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
@@ -192,7 +192,7 @@ describe.skipIf(skip)('the protocol of the shim', () => {
     }
     expect(closed).toBe(true)
     // What is kept for it is bounded by 32 MiB; a string that grows holds twice of that for a moment.
-    expect(most).toBeLessThan(100 << 10)
+    if (isMemoryTold) expect(most).toBeLessThan(100 << 10)
     await expectWell(container, open)
   })
 
@@ -235,7 +235,7 @@ describe.skipIf(skip)('the protocol of the shim', () => {
       await eventually('room for more', () => descriptors(shim).size <= open + 20)
     }
     expect(greeted).toBe(10_000)
-    expect(residentKib(shim) - before).toBeLessThan(1024)
+    if (isMemoryTold) expect(residentKib(shim) - before).toBeLessThan(1024)
     await expectWell(container, open)
   })
 

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import { load } from '../../lib/binding.js'
 import type { NativeFailure } from '../../lib/errors.js'
 import type { Stats } from '../../lib/index.js'
@@ -278,6 +278,9 @@ describe('statistics', () => {
       const fixture = tree(version)
       fixture.write(fixture.file('pids.current'), '3\n')
       fixture.write(fixture.file('memory.stat'), 'anon 5\n')
+      // Files of a disk, which could be read after their removal, as the kernel's cannot.
+      native.limitDescriptors(0)
+      onTestFinished(() => native.limitDescriptors(1000))
       const box = fixture.box()
       expect((native.statsSync(box) as Stats).pids.current).toBe(3)
       // As a runtime that deletes does it: one hierarchy after the other.

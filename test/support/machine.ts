@@ -77,3 +77,6 @@ export function kernelAtLeast(major: number, minor: number): boolean {
   const [a = 0, b = 0] = readFileSync('/proc/sys/kernel/osrelease', 'utf8').split('.').map(Number)
   return a > major || (a === major && b >= minor)
 }
+
+/** AddressSanitizer's own memory is many times that of what it looks at: figures of it say nothing then. */
+export const isMemoryTold = process.env['LIBCONTAINER_SANITIZER'] !== 'address'
