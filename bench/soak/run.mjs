@@ -1,8 +1,10 @@
 // A long run in one program: execs and whole lives of containers, with memory, descriptors, threads and zombies of the
 // program and its shim looked at all along; and how long it takes a new program to find many running containers.
-//   node bench/soak/run.mjs [--execs 100000] [--lives 2000] [--reload 500] [--runtime runc]
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+//   node bench/soak/run.mjs [--execs 100000] [--lives 2000] [--reload 500] [--runtime runc] [--rows]
+// It runs in a copy of Node of its own: a file's part of Pss is divided by how many processes map the file, and the
+// neighbours' Nodes that come and go would be all that is seen of it.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +14,7 @@ import { Container } from '../../dist/index.mjs'
 import { makeBundle } from '../../examples/bundle.mjs'
 import {
   descriptorsOf,
-  pssOf,
+  memoryOf,
   shimOf,
   shimsBelow,
   threadsOf,
@@ -27,6 +29,8 @@ const { values } = parseArgs({
     reload: { type: 'string', default: '500' },
     runtime: { type: 'string', default: 'runc' },
     root: { type: 'string' },
+    directory: { type: 'string' },
+    rows: { type: 'boolean', default: false },
   },
 })
 const { runtime } = values
@@ -42,14 +46,29 @@ if (values.root) {
   process.exit(0)
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'libcontainer-soak-'))
+if (!values.directory) {
+  const directory = mkdtempSync(join(tmpdir(), 'libcontainer-soak-'))
+  const node = join(directory, 'node')
+  copyFileSync(process.execPath, node)
+  const own = [...process.execArgv, '--expose-gc', '--max-semi-space-size=1', fileURLToPath(import.meta.url)]
+  const { status } = spawnSync(node, [...own, ...process.argv.slice(2), '--directory', directory], {
+    stdio: 'inherit',
+  })
+  rmSync(directory, { recursive: true })
+  process.exit(status ?? 1)
+}
+
+const { directory } = values
 const root = join(directory, 'root')
 mkdirSync(root)
 const bundle = makeBundle(join(directory, 'bundle'), { process: { args: ['/bin/sleep', '100000'] } })
 const unique = `soak${process.pid}`
 const bad = []
 
-/** Twenty looks over the run; the last tenth against the second. */
+/** Parts of a run, after each of which there is a look. */
+const parts = 100
+
+/** Looks over a run; the last tenth against the second. */
 class Watch {
   #rows = []
   #pids
@@ -58,11 +77,17 @@ class Watch {
     this.#pids = pids
   }
 
-  look() {
-    globalThis.gc?.()
+  async look() {
+    // Twice, for what the first one's finalizers let go of.
+    for (let n = 0; n < 2; ++n) {
+      globalThis.gc?.()
+      await sleep(20)
+    }
     const row = {}
     for (const [name, pid] of Object.entries(this.#pids())) {
-      row[`${name} Pss kB`] = pssOf(pid)
+      const memory = memoryOf(pid)
+      row[`${name} own memory kB`] = memory.own
+      row[`${name} Pss kB`] = memory.all
       row[`${name} descriptors`] = descriptorsOf(pid).length
       row[`${name} threads`] = threadsOf(pid)
       row[`${name} zombies`] = zombiesOf(pid).length
@@ -71,6 +96,7 @@ class Watch {
   }
 
   tell(what) {
+    if (values.rows) process.stdout.write(`${this.#rows.map((row) => JSON.stringify(row)).join('\n')}\n`)
     const tenth = this.#rows.length / 10
     const mean = (rows, key) => rows.reduce((sum, row) => sum + row[key], 0) / rows.length
     for (const key of Object.keys(this.#rows[0])) {
@@ -93,9 +119,9 @@ async function execs(total) {
   const watch = new Watch(() => ({ program: process.pid, shim }))
   const started = performance.now()
   let wrong = 0
-  for (let part = 0; part < 20; ++part) {
+  for (let part = 0; part < parts; ++part) {
     let next = 0
-    const size = Math.floor(total / 20)
+    const size = Math.floor(total / parts)
     await Promise.all(
       Array.from({ length: 4 }, async () => {
         for (let n = next++; n < size; n = next++) {
@@ -111,8 +137,7 @@ async function execs(total) {
         }
       }),
     )
-    await sleep(20)
-    watch.look()
+    await watch.look()
   }
   const seconds = (performance.now() - started) / 1000
   process.stdout.write(`${total} execs in ${seconds.toFixed(1)} s, ${wrong} wrong statuses\n`)
@@ -124,14 +149,13 @@ async function execs(total) {
 async function lives(total) {
   const watch = new Watch(() => ({ program: process.pid }))
   const started = performance.now()
-  for (let part = 0; part < 20; ++part) {
-    for (let n = 0; n < Math.floor(total / 20); ++n) {
+  for (let part = 0; part < parts; ++part) {
+    for (let n = 0; n < Math.floor(total / parts); ++n) {
       const container = await Container.create({ root, id: `${unique}-${part}-${n}`, bundle, runtime })
       await container.start()
       await container.delete({ force: true })
     }
-    await sleep(20)
-    watch.look()
+    await watch.look()
   }
   const seconds = (performance.now() - started) / 1000
   process.stdout.write(`${total} lives in ${seconds.toFixed(1)} s\n`)
@@ -174,7 +198,6 @@ if (Number(values.reload) > 0) await reload(Number(values.reload))
 const left = () => [...shimsBelow(root), ...tracesOf(unique)]
 for (let wait = 0; wait < 100 && left().length > 0; ++wait) await sleep(50)
 if (left().length > 0) bad.push(`left behind: ${left().join(', ')}`)
-rmSync(directory, { recursive: true })
 if (bad.length > 0) {
   process.stderr.write(`${bad.join('\n')}\n`)
   process.exitCode = 1

@@ -90,9 +90,15 @@ export function threadsOf(pid) {
   return readdirSync(`/proc/${pid}/task`).length
 }
 
-/** Proportional share of memory, in kB. */
-export function pssOf(pid) {
-  return Number(/^Pss:\s+(\d+)/m.exec(read(`/proc/${pid}/smaps_rollup`) ?? '')?.[1])
+/**
+ * Memory in kB, by proportional shares: all of it; what is the process's own (heaps, stacks, code that was compiled, data
+ * of libraries that it has written to); and that of files. A file's part is divided by how many processes map it, so it
+ * says as much of the neighbours: of twenty programs that Node runs it is a twentieth each.
+ */
+export function memoryOf(pid) {
+  const text = read(`/proc/${pid}/smaps_rollup`) ?? ''
+  const of = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1])
+  return { all: of('Pss'), own: of('Pss_Anon') + of('Pss_Shmem'), files: of('Pss_File') }
 }
 
 /** Children that have ended and were not waited for. */
