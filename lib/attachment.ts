@@ -34,6 +34,15 @@ function isGone(error: unknown): boolean {
   return errno === ENOENT || errno === ECONNREFUSED
 }
 
+/** Null for one that does not run; ERR_SYSCALL where that cannot be seen now, for want of a descriptor or memory. */
+export function startTimeOf(native: NativeBinding, pid: number, containerId: string): number | null {
+  try {
+    return native.startTime(pid)
+  } catch (error) {
+    throw toContainerError(error as NativeFailure, { containerId })
+  }
+}
+
 /** Processes that were started before their handle was made; of all containers, to be small for each. */
 const loaded = new WeakSet<Process>()
 
@@ -228,7 +237,7 @@ export class Attachment {
     const early = (this.#early ??= new Map<string, EarlyExit>())
     try {
       const isLost = ({ pid, starttime, exit }: ProcessFile): boolean =>
-        !exit && this.#native.startTime(pid) !== starttime
+        !exit && startTimeOf(this.#native, pid, this.#id) !== starttime
       const seen = this.observes ? await readProcesses(this.#root, this.#id) : null
       // What ran and runs no more may be an exit that its shim is just writing down.
       const asks = !seen || seen.some(isLost)
@@ -298,7 +307,7 @@ export class Attachment {
    */
   async #takeOver(marks: Marks): Promise<WireProcess[] | null> {
     const { owner } = this.#file
-    const orphaned = owner !== undefined && this.#native.startTime(owner.pid) !== owner.starttime
+    const orphaned = owner !== undefined && startTimeOf(this.#native, owner.pid, this.#id) !== owner.starttime
     const watched = async (): Promise<boolean> =>
       (await readProcesses(this.#root, this.#id)).every(({ exit }) => exit !== null)
     if (!marks.unfinished && !orphaned && (marks.earlierBoot || (await watched()))) return null

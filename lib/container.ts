@@ -1,6 +1,6 @@
 // A container's handle: its life from create to delete, and the processes in it.
 import { join } from 'node:path'
-import { Attachment, maxTakeovers } from './attachment.js'
+import { Attachment, maxTakeovers, startTimeOf } from './attachment.js'
 import { load as loadBinding } from './binding.js'
 import {
   type Checkpoint,
@@ -164,7 +164,7 @@ export class Container implements AsyncDisposable {
     const { root, id, ...rest } = checked
     const file: StateFile = { ...rest }
     if (checked.ephemeral) {
-      const starttime = native.startTime(process.pid)
+      const starttime = startTimeOf(native, process.pid, id)
       if (starttime !== null) file.owner = { pid: process.pid, starttime }
       await Container.#removeOrphan(native, root, id)
     }
@@ -187,7 +187,7 @@ export class Container implements AsyncDisposable {
   /** An ephemeral container whose program died before its shim was there to see it. */
   static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
     const file = await readState(root, id).catch(() => null)
-    if (!file?.owner || native.startTime(file.owner.pid) === file.owner.starttime) return
+    if (!file?.owner || startTimeOf(native, file.owner.pid, id) === file.owner.starttime) return
     if ((await readProcesses(root, id)).length === 0) return removeDirectory(root, id)
     // Its shim ends it; load() is refused once it has.
     await (await Container.load(root, id).catch(() => null))?.close()

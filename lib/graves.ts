@@ -6,14 +6,16 @@ import { join } from 'node:path'
 
 let own: string | null = null
 
-/** Field 22 of proc_pid_stat(5) of a process that runs; null for a zombie or none. */
+/** Field 22 of proc_pid_stat(5) of a process that runs; null for a zombie or none. Throws where that cannot be seen now. */
 async function startTime(pid: string): Promise<string | null> {
   try {
     const text = await readFile(`/proc/${pid}/stat`, 'utf8')
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] as string)
-  } catch {
-    return null
+  } catch (error) {
+    // Gone before the file was opened, or while it was read.
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return null
+    throw error
   }
 }
 
@@ -29,7 +31,7 @@ export async function sweep(root: string): Promise<void> {
   await Promise.all(
     entries.map(async (name) => {
       const [, pid, start] = /^:(\d+)\.(\d+)\./.exec(name) ?? []
-      if (pid === undefined || (await startTime(pid)) === start) return
+      if (pid === undefined || (await startTime(pid).catch(() => start)) === start) return
       await rm(join(root, name), { recursive: true, force: true }).catch(() => undefined)
     }),
   )

@@ -55,7 +55,7 @@ export interface NativeBinding {
   pendingBytes(fd: number): number
   /** Signals that very process by pidfd; ESRCH when it is gone. */
   signalProcess(pid: number, starttime: number, signal: number): void
-  /** The start time of a process that runs, else null. */
+  /** The start time of a process that runs, else null; throws where that cannot be seen now. */
   startTime(pid: number): number | null
   /** Looks nothing up yet; every later call answers ERR_CONTAINER_EXITED once its cgroup is gone. */
   container(query: ContainerQuery): ContainerBox

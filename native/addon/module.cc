@@ -242,6 +242,7 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
 
 Napi::Value StartTime(const Napi::CallbackInfo& info) {
   auto stat = ReadProcStat(static_cast<int>(ToInteger(info[0])));
+  if (!stat && IsShortage(stat.error())) return Throw(info.Env(), stat.error());
   if (!stat || !stat->alive()) return info.Env().Null();
   return Napi::Number::New(info.Env(), static_cast<double>(stat->start));
 }
