@@ -1,8 +1,10 @@
 // A long run in one program: execs and whole lives of containers, with memory, descriptors, threads and zombies of the
 // program and its shim looked at all along; and how long it takes a new program to find many running containers.
-//   node bench/soak/run.mjs [--execs 100000] [--lives 2000] [--reload 500] [--runtime runc] [--rows]
+//   node bench/soak/run.mjs [--execs 100000] [--lives 2000] [--reload 500] [--runtime runc] [--rows] [--warming]
 // It runs in a copy of Node of its own: a file's part of Pss is divided by how many processes map the file, and the
-// neighbours' Nodes that come and go would be all that is seen of it.
+// neighbours' Nodes that come and go would be all that is seen of it. And without what makes a program that has only
+// just begun grow, and no more when it is warm: V8's optimised code, and an arena of malloc(3) for each thread. --warming
+// leaves both in.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -30,6 +32,7 @@ const { values } = parseArgs({
     runtime: { type: 'string', default: 'runc' },
     root: { type: 'string' },
     directory: { type: 'string' },
+    warming: { type: 'boolean', default: false },
     rows: { type: 'boolean', default: false },
   },
 })
@@ -50,9 +53,12 @@ if (!values.directory) {
   const directory = mkdtempSync(join(tmpdir(), 'libcontainer-soak-'))
   const node = join(directory, 'node')
   copyFileSync(process.execPath, node)
-  const own = [...process.execArgv, '--expose-gc', '--max-semi-space-size=1', fileURLToPath(import.meta.url)]
+  const flags = [...process.execArgv, '--expose-gc', '--max-semi-space-size=1']
+  if (!values.warming) flags.push('--no-opt', '--no-sparkplug')
+  const own = [...flags, fileURLToPath(import.meta.url)]
   const { status } = spawnSync(node, [...own, ...process.argv.slice(2), '--directory', directory], {
     stdio: 'inherit',
+    env: values.warming ? process.env : { ...process.env, MALLOC_ARENA_MAX: '1' },
   })
   rmSync(directory, { recursive: true })
   process.exit(status ?? 1)
