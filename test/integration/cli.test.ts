@@ -4,9 +4,10 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
+import { Cgroup } from '../support/cgroups.js'
 import { type Answer, Command, commandFile, runCommand } from '../support/command.js'
 import { shimOf, useContainers } from '../support/containers.js'
-import { cannotRunContainers, packageRoot } from '../support/machine.js'
+import { cannotRunContainers, isCgroupV2, packageRoot } from '../support/machine.js'
 import { isAlive, shimsBelow } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
@@ -240,6 +241,8 @@ describe.skipIf(cannotRunContainers())('the command over containers', () => {
     expect(lines).toHaveLength(2)
     const line = lines.find((one) => one.startsWith(busy.id))
     expect(line).toMatch(/^\S+ +\d+\.\d +\d+\.\d\ds +[\d.]+[KM] +64\.0M +\d+\.\d +1 /)
+    const hasPsi = isCgroupV2() && new Cgroup(busy.id).path('cpu.pressure') !== null
+    expect(line).toMatch(hasPsi ? /(\d+\.\d( \/ |$)){3}/ : / – \/ – \/ –$/)
 
     const none = await ask('stats', '--json', created.id)
     expect(none.code).toBe(1)

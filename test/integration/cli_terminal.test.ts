@@ -3,9 +3,10 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { Cgroup } from '../support/cgroups.js'
 import { commandFile } from '../support/command.js'
 import { useContainers } from '../support/containers.js'
-import { cannotRunContainers, which } from '../support/machine.js'
+import { cannotRunContainers, isCgroupV2, which } from '../support/machine.js'
 import { descriptors, isAlive, pids, read, shimsBelow } from '../support/processes.js'
 import { Terminal } from '../support/tmux.js'
 import { eventually } from '../support/wait.js'
@@ -146,6 +147,39 @@ describe.skipIf(cannotRun())('in a terminal', () => {
     screen.type('echo code=$?')
     await screen.shows('code=0')
     expect(shimsBelow(join(ground.root, busy.id))).toEqual([])
+  })
+
+  test('top: pressure, as the kernel has it, and no column where it has none', async () => {
+    const busy = await ground.running({ bundle: ground.bundle() })
+    const idle = await ground.running()
+    // More of them than processors, so that some always wait.
+    for (let i = 0; i < 6; ++i) {
+      await busy.exec(`busy-${i}`, { args: ['/bin/sh', '-c', 'while :; do :; done'] })
+    }
+    // Of a v2 cgroup: on a hybrid machine stats() has none, as the runtime's own figures.
+    const file = isCgroupV2() ? new Cgroup(busy.id).path('cpu.pressure') : null
+    const screen = open({}, 140)
+    screen.type(command('top', '--delay', '0.2'))
+    if (file === null) {
+      await screen.shows((text) => /CPU%▼/.test(text) && text.includes(busy.id) && !text.includes('PRESSURE'))
+    } else {
+      /** Of CPU, memory and I/O, as they stand below the title. */
+      const shown = (text: string, id: string): number[] => {
+        const end = lineOf(text, 'PRESSURE').indexOf('PRESSURE') + 'PRESSURE'.length
+        const cells = /^ *(\d+) +(\d+) +(\d+)$/.exec(lineOf(text, id).slice(end - 11, end))
+        return (cells ?? []).slice(1).map(Number)
+      }
+      const real = (): number => Number(/some avg10=([\d.]+)/.exec(read(file) ?? '')?.[1])
+      await screen.shows((text) => {
+        const [ofCpu = 0] = shown(text, busy.id)
+        return ofCpu >= 10 && Math.abs(ofCpu - real()) <= 10
+      })
+      screen.keys('x')
+      const sorted = await screen.shows((text) => /PRESSURE▼/.test(text))
+      expect(order(sorted, [idle.id, busy.id])).toEqual([busy.id, idle.id])
+    }
+    screen.keys('q')
+    await screen.shows((text) => !text.includes('CONTAINER'))
   })
 
   test('top: fits itself to a window of any size', async () => {
