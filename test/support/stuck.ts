@@ -51,6 +51,7 @@ export async function makeStuck(file: string, move: (pid: number) => void): Prom
   })
   const line = await new Promise<string>((resolve, reject) => {
     parent.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString()))
+    parent.once('error', reject)
     parent.once('close', (code) => reject(new Error(`python3 exited with ${code}`)))
   })
   const pid = Number(line)
