@@ -1,5 +1,5 @@
 #!/bin/sh
-# All that has to hold before a version is published, beside `make test`; it takes half an hour on two cores.
+# All that has to hold before a version is published, beside `make test`; it takes ten minutes on two cores.
 # Usage: scripts/release-check.sh [STEP...]     one or some of the steps below; all of them without one
 set -eu
 cd "$(dirname "$0")/.."
