@@ -78,11 +78,11 @@ TEST_CASE("the files of a removed record are the next one's, and say nothing of 
   CHECK(TextOf("two/process.json") == "{\"args\":[]}");
   CHECK(TextOf("two/pid") == "7");
   CHECK(TextOf("two/starttime") == "12345");
-  CHECK_FALSE(lc::shim::ReadExit("two").has_value());
+  CHECK_FALSE(lc::shim::ReadExit("two")->has_value());
   REQUIRE(lc::shim::WriteExit("two", ExitRecord::FromWait(3 << 8)).ok());
   CHECK(InodeOf("two/exitStatus") == exit);
   CHECK(TextOf("two/exitStatus") == "3");
-  CHECK(lc::shim::ReadExit("two")->signal == 0);
+  CHECK((*lc::shim::ReadExit("two"))->signal == 0);
   CHECK(EntriesOf("two") == 4);
   CHECK(EntriesOf("init/execs") == 0);
 }
