@@ -124,7 +124,8 @@ describe.skipIf(skip).each(runtimes)('pause and resume, %s', (runtime) => {
     cgroup.join(job.pid, 'inner')
     for (let round = 0; round < 5; ++round) {
       await container.pause()
-      expect(cgroup.freezer()).toBe('FROZEN')
+      // v2 takes its word back for a moment when a parent ends its wait for a vforked child, and runs nothing of it.
+      await eventually('frozen', () => cgroup.freezer() === 'FROZEN')
       expect(await runs(job.pid)).toBe(false)
       await container.resume()
     }
