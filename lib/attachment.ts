@@ -7,16 +7,9 @@ import type { EventHub } from './events.js'
 import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
 import { Process, type ProcessHost } from './process.js'
+import { type ProcessFile, readRecords, readState, type Records } from './records.js'
 import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
-import {
-  type Marks,
-  type ProcessFile,
-  readMarks,
-  readProcesses,
-  readState,
-  type StateFile,
-  stateVersion,
-} from './state.js'
+import { type StateFile, stateVersion } from './state.js'
 
 interface EarlyExit {
   pid: number | null
@@ -187,7 +180,7 @@ export class Attachment {
     const version = await stateVersion(this.#root, this.#id)
     if (version !== null && version === this.#readVersion) return
     try {
-      await readState(this.#root, this.#id)
+      await readState(this.#native, this.#root, this.#id)
       this.#readVersion = version
     } catch (error) {
       if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.deleted = true
@@ -238,14 +231,17 @@ export class Attachment {
     try {
       const isLost = ({ pid, starttime, exit }: ProcessFile): boolean =>
         !exit && startTimeOf(this.#native, pid, this.#id) !== starttime
-      const seen = this.observes ? await readProcesses(this.#root, this.#id) : null
+      const seen = this.observes ? await this.#read() : null
       // What ran and runs no more may be an exit that its shim is just writing down.
-      const asks = !seen || seen.some(isLost)
-      const live = asks ? await this.#askShim() : null
-      const marks = await readMarks(this.#root, this.#id)
-      this.earlierBoot = marks.earlierBoot
-      const known = live ?? (this.observes ? null : await this.#takeOver(marks))
-      for (const file of asks ? await readProcesses(this.#root, this.#id) : seen) {
+      const asks = !seen || seen.processes.some(isLost)
+      let known = asks ? await this.#askShim() : null
+      let records = asks ? await this.#read() : seen
+      if (!known && !this.observes && this.#wantsShim(records)) {
+        known = await this.#takeOver()
+        records = await this.#read()
+      }
+      this.earlierBoot = records.earlierBoot
+      for (const file of records.processes) {
         if (this.processes.has(file.id)) continue
         const process = new Process(this.host, { ...file, streams: null })
         this.processes.set(file.id, process)
@@ -256,7 +252,7 @@ export class Attachment {
           process.exited(exit)
         } else if (told && (told.pid === null || told.pid === file.pid)) {
           process.exited(told.exit, told.written)
-        } else if (!known && (marks.earlierBoot || (asks && isLost(file)))) {
+        } else if (!known && (records.earlierBoot || (asks && isLost(file)))) {
           // It ended while nobody watched.
           process.exited({
             exitCode: 255,
@@ -300,17 +296,23 @@ export class Attachment {
     }
   }
 
+  #read(): Promise<Records> {
+    return readRecords(this.#native, this.#root, this.#id)
+  }
+
   /**
    * Without a shim nobody learns how processes end, and what the last one was in the middle of stays half done: a new
-   * one takes over before anything is said of the container. Null where there is no need to, or it cannot be started:
-   * then the state is told as it is on disk.
+   * one takes over before anything is said of the container.
    */
-  async #takeOver(marks: Marks): Promise<WireProcess[] | null> {
+  #wantsShim({ unfinished, earlierBoot, processes }: Records): boolean {
     const { owner } = this.#file
-    const orphaned = owner !== undefined && startTimeOf(this.#native, owner.pid, this.#id) !== owner.starttime
-    const watched = async (): Promise<boolean> =>
-      (await readProcesses(this.#root, this.#id)).every(({ exit }) => exit !== null)
-    if (!marks.unfinished && !orphaned && (marks.earlierBoot || (await watched()))) return null
+    if (unfinished) return true
+    if (owner && startTimeOf(this.#native, owner.pid, this.#id) !== owner.starttime) return true
+    return !earlierBoot && processes.some(({ exit }) => exit === null)
+  }
+
+  /** Null where it cannot be started: then the state is told as it is on disk. */
+  async #takeOver(): Promise<WireProcess[] | null> {
     try {
       await this.connect()
       return this.#hello
@@ -323,8 +325,11 @@ export class Attachment {
   /** Another program may have started the container since this handle was made. */
   async discoverInit(): Promise<Process | null> {
     if (this.starting.has('init')) return null
-    const files = await readProcesses(this.#root, this.#id).catch(() => [])
-    if (!files.some((file) => file.id === 'init')) return null
+    const processes = await this.#read().then(
+      (records) => records.processes,
+      () => [],
+    )
+    if (!processes.some((file) => file.id === 'init')) return null
     if (!this.processes.has('init')) await this.load()
     return this.processes.get('init') ?? null
   }

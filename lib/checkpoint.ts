@@ -2,8 +2,8 @@
 import { lstat, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
+import { errnoOf, parseObject, readBounded } from './json_file.js'
 import { checkCheckpointName, type CheckpointOptions, checkNamespaces } from './options.js'
-import { errnoOf, parseObject, readBounded } from './state.js'
 
 /** A checkpoint of this bundle, made by whichever container of it. */
 export interface Checkpoint extends Required<CheckpointOptions> {

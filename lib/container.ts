@@ -18,6 +18,7 @@ import {
 } from './errors.js'
 import { EventHub, events, type EventStream } from './events.js'
 import type { ContainerBox, NativeBinding } from './native.js'
+import { readBundle } from './json_file.js'
 import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
 import {
   checkAbortSignal,
@@ -52,14 +53,10 @@ import { type OnlyKnown, Process, type StartedProcess } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf, explainCriuFailure } from './runtime.js'
 import type { ShimLink } from './shim.js'
+import { listIds, readRecords, readState } from './records.js'
 import {
   createDirectory,
-  listIds,
   processFile,
-  readBundle,
-  readMarks,
-  readProcesses,
-  readState,
   removeDirectory,
   removeProcessDirectory,
   type StateFile,
@@ -186,9 +183,9 @@ export class Container implements AsyncDisposable {
 
   /** An ephemeral container whose program died before its shim was there to see it. */
   static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
-    const file = await readState(root, id).catch(() => null)
+    const file = await readState(native, root, id).catch(() => null)
     if (!file?.owner || startTimeOf(native, file.owner.pid, id) === file.owner.starttime) return
-    if ((await readProcesses(root, id)).length === 0) return removeDirectory(root, id)
+    if ((await readRecords(native, root, id)).processes.length === 0) return removeDirectory(root, id)
     // Its shim ends it; load() is refused once it has.
     await (await Container.load(root, id).catch(() => null))?.close()
   }
@@ -196,7 +193,7 @@ export class Container implements AsyncDisposable {
   /**
    * A handle for a container that some program created, whether it runs or not; directories of containerd 0.2's
    * runtime package load too. A process directory that cannot be read is skipped, and said on the diagnostics channel
-   * `libcontainer:skipped`.
+   * `libcontainer:skipped`. Many that are asked for together, as by Promise.all(), are read by one native pass.
    *
    * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be; ERR_SYSCALL where it cannot be
    * read.
@@ -208,7 +205,7 @@ export class Container implements AsyncDisposable {
     const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
     const observes = checkFlag(options.observe, 'observe')
     const { native, shim } = loadBinding()
-    const file = await readState(directory, id)
+    const file = await readState(native, directory, id)
     const container = new Container(
       native,
       checkShim(options.shim) || file.shim || shim,
@@ -228,9 +225,13 @@ export class Container implements AsyncDisposable {
     return container
   }
 
-  /** The ids that load() would accept, sorted; none for a root that does not exist. */
+  /**
+   * The ids that load() would accept, sorted; none for a root that does not exist. ERR_SYSCALL where that cannot be seen
+   * now, for want of descriptors or memory.
+   */
   static async list(root: string): Promise<string[]> {
-    return listIds(checkRoot(root))
+    const directory = checkRoot(root)
+    return listIds(loadBinding().native, directory)
   }
 
   /**
@@ -683,7 +684,7 @@ export class Container implements AsyncDisposable {
       this.#held.link !== null ||
       this.#held.processes.size > 0 ||
       (await this.#held.discoverInit()) !== null ||
-      (await readMarks(this.root, this.id)).unfinished
+      (await readRecords(this.#native, this.root, this.id)).unfinished
     if (known) await this.#deleteByShim(force, context)
     else await removeDirectory(this.root, this.id)
     this.#held.deleted = true

@@ -85,6 +85,8 @@ export interface NativeFailure {
   path?: string
   text?: string
   runtimeLog?: string
+  /** The machine could not be asked, for want of descriptors or memory: that says nothing of what was asked for. */
+  shortage?: boolean
 }
 
 /** Whose operation failed. */

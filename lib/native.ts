@@ -28,6 +28,27 @@ export type WatchRequest =
 /** `[watch, how many since the fact before, milliseconds since 1970, the cgroup is gone]` */
 export type WatchFact = [watch: number, count: number, atMs: number, removed: boolean]
 
+/** A process directory's files. Null: there is none; empty: it cannot be read. */
+export interface ProcessText {
+  id: string
+  /** process.json, or why it cannot be read. */
+  process: string | Error
+  pid: string | null
+  starttime: string | null
+  exitStatus: string | null
+  /** exit.json */
+  exit: string | null
+  /** When exitStatus was written, in milliseconds since 1970. */
+  exitStatusMs: number
+}
+
+/** A container's state directory, but for its state.json. */
+export interface DirectoryText {
+  unfinished: boolean
+  earlierBoot: boolean
+  processes: ProcessText[]
+}
+
 /**
  * The table in native/addon/module.cc. Failures are thrown, or rejected with, as errors with the properties of
  * NativeFailure. Nothing here waits on the JavaScript thread but the calls named `...Sync`, which read kernel files.
@@ -57,6 +78,10 @@ export interface NativeBinding {
   signalProcess(pid: number, starttime: number, signal: number): void
   /** The start time of a process that runs, else null; throws where that cannot be seen now. */
   startTime(pid: number): number | null
+  /** Regular files of at most 16 MiB, read in one pass: the text of each, or an error, in the order given. */
+  readTexts(paths: string[]): Promise<(string | Error)[]>
+  /** State directories, read in one pass: what each says, or an error, in the order given. */
+  readDirectories(paths: string[]): Promise<(DirectoryText | Error)[]>
   /** Looks nothing up yet; every later call answers ERR_CONTAINER_EXITED once its cgroup is gone. */
   container(query: ContainerQuery): ContainerBox
   /** The most descriptors that this environment's boxes keep open together; closes what is above it. */

@@ -11,7 +11,8 @@
     "state_sources": [
       "native/state/oci_process.cc",
       "native/state/runtime_record.cc",
-      "native/state/seccomp_profile.cc"
+      "native/state/seccomp_profile.cc",
+      "native/state/state_directory.cc"
     ],
     "seccomp_sources": [
       "native/seccomp/compile.cc",
@@ -64,6 +65,7 @@
       "native/addon/lane.cc",
       "native/addon/libc_floor.cc",
       "native/addon/module.cc",
+      "native/addon/state_calls.cc",
       "native/addon/stats_object.cc",
       "native/addon/watch_calls.cc"
     ],
@@ -119,6 +121,7 @@
       "native/test/oom_log_test.cc",
       "native/test/seccomp_test.cc",
       "native/test/shim_test.cc",
+      "native/test/state_directory_test.cc",
       "native/test/state_test.cc"
     ],
     "fuzz_sources": [

@@ -13,6 +13,7 @@ Napi::Error ToError(Napi::Env env, const Error& error) {
   if (!error.call.empty()) out.Set("syscall", Napi::String::New(env, error.call));
   if (!error.path.empty()) out.Set("path", Napi::String::New(env, error.path));
   if (!error.text.empty()) out.Set("text", Napi::String::New(env, error.text));
+  if (IsShortage(error)) out.Set("shortage", Napi::Boolean::New(env, true));
   out.Set("code", Napi::String::New(env, error.code != nullptr ? error.code : "ERR_SYSCALL"));
   return out;
 }

@@ -11,8 +11,8 @@
 
 namespace lc::addon {
 
-// An Error with the properties errno, syscall, path, code and text, as far as they are known; the facade
-// makes a ContainerError of it.
+// An Error with the properties errno, syscall, path, code, text and shortage, as far as they are known; the
+// facade makes a ContainerError of it.
 Napi::Error ToError(Napi::Env env, const Error& error);
 
 // As an exception; undefined, for the caller to return.

@@ -8,6 +8,7 @@
 #include "addon/container_box.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
+#include "addon/state_calls.h"
 #include "addon/stats_object.h"
 #include "addon/watch_calls.h"
 #include "core/files.h"
@@ -275,6 +276,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pidsSync", Napi::Function::New(env, PidsSync, "pidsSync"));
   exports.Set("signalAll", Napi::Function::New(env, SignalAll, "signalAll"));
   exports.Set("releaseKilled", Napi::Function::New(env, ReleaseKilled, "releaseKilled"));
+  ExportStateCalls(env, exports);
   ExportWatchCalls(env, exports);
   return exports;
 }

@@ -59,31 +59,18 @@ Result<std::vector<Run>> RunsOf(const std::string& log_path, pid_t init) {
   return out;
 }
 
-Result<bool> IsThere(const char* file) {
-  if (access(file, F_OK) == 0) return true;
-  if (errno == ENOENT || errno == ENOTDIR) return false;
-  return Error::Sys("access", file);
-}
-
 }  // namespace
-
-Result<std::string> BootId() {
-  auto text = ReadFile("/proc/sys/kernel/random/boot_id", 64);
-  if (text) return std::string(TrimEnd(*text));
-  if (IsShortage(text.error())) return text.error();
-  return std::string();
-}
 
 void Container::TakeOver(std::function<void()> ready, std::function<void(const Error&)> refuse) {
   ready_ = std::move(ready);
   refuse_ = std::move(refuse);
-  auto starting = IsThere(kStarting);
+  auto starting = HasMark(AT_FDCWD, kStarting);
   if (!starting) return refuse_(starting.error());
-  auto deleting = IsThere(kDeleting);
+  auto deleting = HasMark(AT_FDCWD, kDeleting);
   if (!deleting) return refuse_(deleting.error());
-  auto dumping = IsThere(kDumping);
+  auto dumping = HasMark(AT_FDCWD, kDumping);
   if (!dumping) return refuse_(dumping.error());
-  auto restoring = IsThere(kRestoring);
+  auto restoring = HasMark(AT_FDCWD, kRestoring);
   if (!restoring) return refuse_(restoring.error());
   teardown_ = *deleting;
   auto watching = WatchOwner();
@@ -118,12 +105,8 @@ void Container::Ready() {
 
 // All of them are read before anything is done about one.
 Status Container::LoadProcesses() {
-  auto boot = ReadFile(kBootId, 64);
-  if (!boot && IsShortage(boot.error())) return boot.error();
-  auto now = BootId();
-  if (!now) return now.error();
-  std::string then = boot ? std::string(TrimEnd(*boot)) : std::string();
-  bool earlier_boot = !then.empty() && !now->empty() && then != *now;
+  auto earlier_boot = IsOfEarlierBoot(AT_FDCWD);
+  if (!earlier_boot) return earlier_boot.error();
   ExecRecords::RemoveLeft();
   DIR* scan = opendir(".");
   if (scan == nullptr) return Error::Sys("opendir", settings_.directory);
@@ -148,7 +131,7 @@ Status Container::LoadProcesses() {
   for (const auto& process : found) {
     processes_[process->id] = process;
     if (process->exit) continue;
-    if (earlier_boot) {
+    if (*earlier_boot) {
       ProcessEnded(process, ExitRecord::Unknown());
     } else {
       TakeProcess(process);

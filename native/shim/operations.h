@@ -8,6 +8,7 @@
 #include "nsexec/parent.h"
 #include "shim/checkpoint_directory.h"
 #include "shim/container.h"
+#include "state/state_directory.h"
 
 namespace lc::shim {
 
@@ -20,16 +21,7 @@ inline constexpr int64_t kCreateGraceMs = 2000;
 inline constexpr int kCgroupTries = 100;
 inline constexpr int64_t kDumpGraceMs = 10'000;  // a dump or a restore that goes on without its shim
 
-// What a shim is in the middle of, for the one that takes over from it. ':' is in no process id.
-inline constexpr const char* kStarting = "init/starting";
 inline constexpr const char* kRestoring = "init/criu.work";  // where CRIU logs a restore
-inline constexpr const char* kDumping = "init/dumping";      // the checkpoint under way: its name
-inline constexpr const char* kDeleting = ":deleting";
-// While init is not known: the runtime had no container of this id when this one's start ran it, so what is
-// there is ours.
-inline constexpr const char* kOwnRecord = ":record";
-// The boot in which init was started: pids and start times of another one mean nothing.
-inline constexpr const char* kBootId = "init/bootId";
 inline constexpr const char* kConsole = "console.sock";
 inline constexpr const char* kRuntimePid = "init/runtime.pid";
 
@@ -82,9 +74,6 @@ struct Container::ExecOperation {
   EventLoop::TimerId retry = 0;
   std::optional<Error> failed;
 };
-
-// The kernel's random id of this boot; empty on a system that does not tell it.
-Result<std::string> BootId();
 
 // True for one that never came to execve(2), zombie or not.
 bool NeverExecuted(pid_t pid);

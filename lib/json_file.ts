@@ -1,0 +1,77 @@
+// JSON files of bundles and checkpoints, read with care.
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ContainerError, fromNodeError } from './errors.js'
+import type { OciConfig } from './oci.js'
+
+const maxFileBytes = 16 * 1024 * 1024
+
+export function errnoOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export async function readBounded(path: string, containerId: string): Promise<string> {
+  // A FIFO or device in a file's place must hold nobody up.
+  const info = await stat(path)
+  const corrupt = (what: string): ContainerError =>
+    new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' ${what}`, {
+      containerId,
+      path,
+    })
+  if (!info.isFile()) throw corrupt('is not a regular file')
+  if (info.size > maxFileBytes) throw corrupt('is too large')
+  return readFile(path, 'utf8')
+}
+
+export function parseObject(text: string, path: string, containerId: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' is not JSON`, {
+      containerId,
+      path,
+      cause,
+    })
+  }
+  if (!isObject(value)) {
+    throw new ContainerError(
+      'ERR_STATE_CORRUPT',
+      `container '${containerId}': '${path}' holds no JSON object`,
+      {
+        containerId,
+        path,
+      },
+    )
+  }
+  return value
+}
+
+/** The bundle's config.json. ERR_SYSCALL where it cannot be read, ERR_STATE_CORRUPT where it is not what it should be. */
+export async function readBundle(bundle: string, containerId: string): Promise<OciConfig> {
+  const path = join(bundle, 'config.json')
+  let text: string
+  try {
+    text = await readBounded(path, containerId)
+  } catch (error) {
+    throw fromNodeError(error, { containerId })
+  }
+  const config = parseObject(text, path, containerId)
+  for (const key of ['process', 'root', 'linux']) {
+    if (config[key] !== undefined && !isObject(config[key])) {
+      throw new ContainerError(
+        'ERR_STATE_CORRUPT',
+        `container '${containerId}': '${path}': ${key} is not an object`,
+        {
+          containerId,
+          path,
+        },
+      )
+    }
+  }
+  return config
+}
