@@ -239,7 +239,9 @@ export async function readRecords(native: NativeBinding, root: string, id: strin
       skipped.publish({ containerId: id, path, error })
     }
   }
-  // Init first: it is the first one.
-  processes.sort((a, b) => Number(b.id === 'init') - Number(a.id === 'init') || a.starttime - b.starttime)
+  // Init first: it is the first one. Of those that were started in the same hundredth of a second the pids tell.
+  processes.sort(
+    (a, b) => Number(b.id === 'init') - Number(a.id === 'init') || a.starttime - b.starttime || a.pid - b.pid,
+  )
   return { unfinished: text.unfinished, earlierBoot: text.earlierBoot, processes }
 }

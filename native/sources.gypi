@@ -43,8 +43,10 @@
       "native/cgroup/mode.cc"
     ],
     "nsexec_sources": [
+      "native/nsexec/bounding.cc",
       "native/nsexec/child.cc",
       "native/nsexec/child_memory.cc",
+      "native/nsexec/clone.cc",
       "native/nsexec/confine.cc",
       "native/nsexec/parent.cc"
     ],

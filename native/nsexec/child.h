@@ -24,6 +24,7 @@ struct ChildPlan : PlanValues {
   std::string_view apparmor_exec;
   std::string_view selinux_label;
   std::string_view seccomp_program;  // sock_filters; empty: none
+  uint64_t held_bounding = 0;        // what its bounding set holds when it is there to be cut down
   bool in_cgroup = false;            // born in it
   int last_fd = 0;                   // no descriptor is above it
   int channel = -1;

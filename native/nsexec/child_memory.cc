@@ -1,9 +1,7 @@
 #include "nsexec/child_memory.h"
 
-#include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +9,7 @@
 #include <csignal>
 
 #include "core/files.h"
+#include "nsexec/clone.h"
 
 // The linker's: where this program's own image begins and ends.
 extern "C" char __executable_start;  // NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp)
@@ -29,49 +28,6 @@ constexpr bool kChildNeedsNoMore = false;
 #else
 constexpr bool kChildNeedsNoMore = true;
 #endif
-
-// clone3(2) with a stack: the child has no way back, so it is sent into `run` before anything else.
-long CloneAndRun(clone_args* args, int (*run)(void*), void* argument) {
-#if defined(__x86_64__)
-  long result = SYS_clone3;
-  register auto r12 __asm__("r12") = argument;
-  register auto r13 __asm__("r13") = run;
-  __asm__ volatile(
-      "syscall\n\t"
-      "test %%rax, %%rax\n\t"
-      "jnz 1f\n\t"
-      "xor %%ebp, %%ebp\n\t"
-      "mov %%r12, %%rdi\n\t"
-      "call *%%r13\n\t"
-      "ud2\n"
-      "1:"
-      : "+a"(result)
-      : "D"(args), "S"(sizeof(*args)), "r"(r12), "r"(r13)
-      : "rcx", "r11", "memory", "cc");
-  return result;
-#elif defined(__aarch64__)
-  register auto x0 __asm__("x0") = reinterpret_cast<long>(args);
-  register auto x1 __asm__("x1") = sizeof(*args);
-  register auto x8 __asm__("x8") = static_cast<long>(SYS_clone3);
-  register auto x19 __asm__("x19") = argument;
-  register auto x20 __asm__("x20") = run;
-  __asm__ volatile(
-      "svc #0\n\t"
-      "cbnz x0, 1f\n\t"
-      "mov x29, xzr\n\t"
-      "mov x0, x19\n\t"
-      "blr x20\n\t"
-      "brk #0\n"
-      "1:"
-      : "+r"(x0)
-      : "r"(x1), "r"(x8), "r"(x19), "r"(x20)
-      : "x30", "memory", "cc");
-  return x0;
-#else
-  (void)args, (void)run, (void)argument;
-  return -ENOSYS;
-#endif
-}
 
 struct Mapping {
   uintptr_t begin = 0;
@@ -131,7 +87,7 @@ pid_t ChildMemory::Fork(int (*run)(void*), void* argument, int cgroup_fd) const 
   args.stack = reinterpret_cast<uint64_t>(base_ + kGuard);
   args.stack_size = kStack;
   args.cgroup = static_cast<uint64_t>(cgroup_fd);
-  long pid = CloneAndRun(&args, run, argument);
+  long pid = CloneOnto(&args, run, argument);
   if (pid >= 0) return static_cast<pid_t>(pid);
   errno = static_cast<int>(-pid);
   return -1;

@@ -63,8 +63,8 @@ class ChildMemory {
   pid_t Fork(int (*run)(void*), void* argument, int cgroup_fd) const;
 
   // Keeps the heap and the stack of this process, as they are now, from its children: they fault where they
-  // touch it. Only for a process of one thread, whose forks are all made by Fork() or share its memory as
-  // posix_spawn(3) does.
+  // touch it. Only for a process of which one task runs at a time, whose forks are all made by Fork() or
+  // share its memory as posix_spawn(3) does.
   void KeepRest() const;
 
  private:

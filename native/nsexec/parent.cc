@@ -2,7 +2,6 @@
 #include "nsexec/parent.h"
 
 #include <sched.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -133,19 +132,31 @@ int LastDescriptor() {
   return bounded ? static_cast<int>(limit.rlim_max) : kMost;
 }
 
-}  // namespace
-
-uint64_t HeldBounding(bool user_namespace) {
-  uint64_t held = 0;
-  for (unsigned capability = 0; capability < 64; ++capability) {
-    int known = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
-    if (known < 0) break;  // past the last one of this kernel
-    if (known == 1 || user_namespace) held |= uint64_t{1} << capability;
+// The pid namespace that children are born in, and the cgroup, are those of the task that forks.
+Result<pid_t> Fork(const Plan& plan, const ChildMemory& memory, ChildPlan* child) {
+  bool enter = plan.pid_namespace_fd >= 0;
+  if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
+  pid_t pid = memory.Fork(Run, child, plan.cgroup_fd);
+  if (pid < 0 && plan.cgroup_fd >= 0 &&
+      (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
+    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves
+    // itself.
+    child->in_cgroup = false;
+    pid = memory.Fork(Run, child, -1);
   }
-  return held;
+  Error error = Error::Sys("clone");
+  if (enter && setns(plan.own_pid_namespace_fd, CLONE_NEWPID) != 0) {
+    // The way back to one's own pid namespace is always allowed; without it every later child would be
+    // born in the container, so rather none at all.
+    _exit(70);
+  }
+  if (pid < 0) return error;
+  return pid;
 }
 
-Result<Started> Start(const Plan& plan, ChildMemory* memory) {
+}  // namespace
+
+Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
   UniqueFd near(pair[0]);
@@ -163,24 +174,14 @@ Result<Started> Start(const Plan& plan, ChildMemory* memory) {
   child->channel = far.get();
   child->in_cgroup = plan.cgroup_fd >= 0;
 
-  bool enter = plan.pid_namespace_fd >= 0;
-  if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
-  pid_t pid = memory->Fork(Run, child, plan.cgroup_fd);
-  if (pid < 0 && plan.cgroup_fd >= 0 &&
-      (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
-    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves
-    // itself.
-    child->in_cgroup = false;
-    pid = memory->Fork(Run, child, -1);
-  }
-  Error error = Error::Sys("clone");
-  if (enter && setns(plan.own_pid_namespace_fd, CLONE_NEWPID) != 0) {
-    // The way back to one's own pid namespace is always allowed; without it every later child would be
-    // born in the container, so rather none at all.
-    _exit(70);
-  }
-  if (pid < 0) return error;
-  return Started{pid, std::move(near)};
+  bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
+  if (!user_namespace) bounding->Narrow(plan.bounding);
+  // Joining a user namespace fills the set up again, with all that the kernel knows.
+  child->held_bounding = user_namespace ? bounding->known() : bounding->HeldFor(plan.bounding);
+  Result<pid_t> pid = 0;
+  bounding->Run(user_namespace ? 0 : plan.bounding, [&] { pid = Fork(plan, *memory, child); });
+  if (!pid) return pid.error();
+  return Started{*pid, std::move(near)};
 }
 
 Status Release(int channel) {

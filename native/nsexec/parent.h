@@ -7,14 +7,11 @@
 
 #include "core/result.h"
 #include "core/unique_fd.h"
+#include "nsexec/bounding.h"
 #include "nsexec/child_memory.h"
 #include "nsexec/plan.h"
 
 namespace lc::nsexec {
-
-// The caller's own capability bounding set. A user namespace does not change it, but joining one fills it up:
-// then it is all that the kernel knows.
-uint64_t HeldBounding(bool user_namespace);
 
 struct Started {
   pid_t pid = 0;     // in the caller's pid namespace; the caller is the parent and must reap it
@@ -24,9 +21,8 @@ struct Started {
 // Starts the child, out of `memory`, which may be used again at once. It sets itself up and waits, before
 // execve, for Release(): what must be on disk before the program runs is written in between. When the channel
 // is closed instead, the child exits. Signals: the child clears the mask; dispositions must be the default
-// ones already. Call from a single-threaded process only: setns(2) of mount, user and time namespaces asks
-// for that.
-Result<Started> Start(const Plan& plan, ChildMemory* memory);
+// ones already. `bounding` says by which task; it is narrowed to what the first plan wants.
+Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding);
 
 Status Release(int channel);
 

@@ -53,7 +53,6 @@ struct PlanValues {
   gid_t gid = 0;
   mode_t umask = 022;
   uint64_t bounding = 0;
-  uint64_t held_bounding = 0;  // what the parent's bounding set holds: HeldBounding()
   uint64_t effective = 0;
   uint64_t inheritable = 0;
   uint64_t permitted = 0;

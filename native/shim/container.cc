@@ -207,7 +207,7 @@ Status Container::RunRuntime(const std::string& name, const std::vector<std::str
   std::vector<std::string> words = settings_.runtime_args;
   words.insert(words.end(), {"--log", LogPath(), "--log-format", "json", name});
   words.insert(words.end(), args.begin(), args.end());
-  auto run = RuntimeRun::Start(settings_.runtime, words, name, LogPath(), fds);
+  auto run = RuntimeRun::Start(settings_.runtime, words, name, LogPath(), fds, &bounding_);
   if (!run) return run.error();
   pid_t pid = run->pid;
   runs_[pid] = RunInFlight{std::move(*run), std::move(done)};

@@ -203,6 +203,7 @@ class Container {
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
   ExecRecords records_;
   nsexec::ChildMemory child_memory_;
+  nsexec::Bounding bounding_;
   uint32_t execs_started_ = 0;
   std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;

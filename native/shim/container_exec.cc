@@ -148,9 +148,9 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   // What was logged so far is about an earlier process, should the pid be that of one.
   if (oom_log_.usable()) (void)ReadOomLog();
   const StartClock clock;
-  auto started = nsexec::Start(exec->plan, &child_memory_);
+  auto started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
   if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
-    started = nsexec::Start(exec->plan, &child_memory_);
+    started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
   if (!started) return ExecUndo(exec, started.error());
   process.pid = started->pid;
   exec->channel = std::move(started->channel);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
 
 #include "core/files.h"
 #include "core/json.h"
@@ -18,6 +19,7 @@ namespace lc::shim {
 namespace {
 
 constexpr size_t kMaxLog = 64U << 10U;
+constexpr uint64_t kEverything = UINT64_MAX;  // of capabilities
 
 std::string Tail(std::string text) {
   if (text.size() > kMaxLog) text.erase(0, text.size() - kMaxLog);
@@ -45,7 +47,8 @@ std::string LastError(const std::string& log) {
 }  // namespace
 
 Result<RuntimeRun> RuntimeRun::Start(const std::string& runtime, const std::vector<std::string>& args,
-                                     std::string name, std::string log_path, const int fds[3]) {
+                                     std::string name, std::string log_path, const int fds[3],
+                                     nsexec::Bounding* bounding) {
   RuntimeRun run;
   run.name = std::move(name);
   run.log_path = std::move(log_path);
@@ -74,7 +77,10 @@ Result<RuntimeRun> RuntimeRun::Start(const std::string& runtime, const std::vect
   argv.push_back(const_cast<char*>(runtime.c_str()));
   for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
   argv.push_back(nullptr);
-  int err = posix_spawnp(&run.pid, runtime.c_str(), &actions, &attributes, argv.data(), environ);
+  int err = 0;
+  bounding->Run(kEverything, [&] {
+    err = posix_spawnp(&run.pid, runtime.c_str(), &actions, &attributes, argv.data(), environ);
+  });
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (err != 0) {

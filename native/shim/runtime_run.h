@@ -7,6 +7,7 @@
 
 #include "core/result.h"
 #include "core/unique_fd.h"
+#include "nsexec/bounding.h"
 
 namespace lc::shim {
 
@@ -17,10 +18,11 @@ struct RuntimeRun {
   UniqueFd output;  // what it printed, where its stdio is not the container's
 
   // `fds` are its standard streams; -1 is /dev/null for input and a memory file for output. The run is a
-  // session of its own, so that all of it can be ended at once. ERR_RUNTIME where the binary cannot be
-  // executed.
+  // session of its own, so that all of it can be ended at once, and may hold every capability that this
+  // process was started with. ERR_RUNTIME where the binary cannot be executed.
   static Result<RuntimeRun> Start(const std::string& runtime, const std::vector<std::string>& args,
-                                  std::string name, std::string log_path, const int fds[3]);
+                                  std::string name, std::string log_path, const int fds[3],
+                                  nsexec::Bounding* bounding);
 
   void KillAll() const;
 

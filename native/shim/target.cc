@@ -85,7 +85,6 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
     if (flag == 0) return Unsupported("a " + name + " namespace");
     target->namespaces_ |= flag;
   }
-  target->held_bounding_ = nsexec::HeldBounding((target->namespaces_ & CLONE_NEWUSER) != 0);
   auto pidfd = OpenPidfd(init_pid, init_start);
   if (pidfd) {
     target->init_pidfd_ = std::move(*pidfd);
@@ -229,7 +228,6 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {
   plan.groups = process.groups;
   plan.umask = process.umask.value_or(record_.umask.value_or(022));
   plan.bounding = process.capabilities.bounding;
-  plan.held_bounding = held_bounding_;
   plan.effective = process.capabilities.effective;
   plan.inheritable = process.capabilities.inheritable;
   plan.permitted = process.capabilities.permitted;

@@ -48,7 +48,6 @@ class Target {
   pid_t init_pid_ = 0;
   uint64_t init_start_ = 0;
   int namespaces_ = 0;
-  uint64_t held_bounding_ = 0;
   UniqueFd init_pidfd_;
   UniqueFd pid_namespace_;
   UniqueFd own_pid_namespace_;

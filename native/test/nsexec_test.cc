@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cinttypes>
 #include <csignal>
+#include <cstdio>
 #include <string>
 
 #include "core/process_identity.h"
@@ -29,13 +32,14 @@ lc::nsexec::Plan PlanOf(std::vector<std::string> args, int out) {
   plan.stdio[2] = null_device;
   plan.uid = getuid();
   plan.gid = getgid();
-  plan.bounding = plan.effective = plan.permitted = 0;
+  plan.bounding = UINT64_MAX;  // this process is to keep its own
   return plan;
 }
 
 auto StartIt(const lc::nsexec::Plan& plan) {
   static lc::nsexec::ChildMemory memory;
-  return lc::nsexec::Start(plan, &memory);
+  static lc::nsexec::Bounding bounding;
+  return lc::nsexec::Start(plan, &memory, &bounding);
 }
 
 Outcome Await(int channel, const lc::nsexec::Plan& plan) {
@@ -128,6 +132,44 @@ TEST_CASE("a time namespace is joined, by pidfd and one by one" * doctest::skip(
     plan.init_pidfd = by;
     CHECK(OutputOf(&plan) == theirs + "\n" + theirs + "\n");
   }
+}
+
+TEST_CASE("children have the bounding set that they are to have, whichever task makes them" *
+          doctest::skip(geteuid() != 0)) {
+  constexpr uint64_t kKill = 1U << 5U;
+  constexpr uint64_t kFew = kKill | 1U << 10U;
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  pid_t narrowed = fork();  // it does not get back what it gives up
+  if (narrowed == 0) {
+    lc::nsexec::ChildMemory memory;
+    lc::nsexec::Bounding bounding;
+    const uint64_t whole = bounding.HeldFor(0);
+    std::string said;
+    for (uint64_t wanted : {kFew, kFew, kKill, whole, kFew, whole}) {
+      auto plan = PlanOf({"grep", "CapBnd", "/proc/self/status"}, ends[1]);
+      plan.bounding = wanted;
+      auto started = lc::nsexec::Start(plan, &memory, &bounding);
+      if (!started || !lc::nsexec::Release(started->channel.get())) _exit(1);
+      if (Await(started->channel.get(), plan).kind != Outcome::Kind::kRunning) _exit(2);
+      if (StatusOf(started->pid) != 0) _exit(3);
+    }
+    // What it is now, and what its second task still is.
+    _exit(bounding.HeldFor(kFew) == kFew && bounding.HeldFor(whole) == whole && whole != kFew ? 0 : 4);
+  }
+  CHECK(StatusOf(narrowed) == 0);
+  close(ends[1]);
+  std::string text(4096, '\0');
+  text.resize(static_cast<size_t>(std::max<ssize_t>(0, read(ends[0], text.data(), text.size()))));
+  close(ends[0]);
+  const uint64_t whole = lc::nsexec::Bounding().HeldFor(0);
+  std::string expected;
+  for (uint64_t wanted : {kFew, kFew, kKill, whole, kFew, whole}) {
+    char line[64];
+    snprintf(line, sizeof(line), "CapBnd:\t%016" PRIx64 "\n", wanted);
+    expected += line;
+  }
+  CHECK(text == expected);
 }
 
 TEST_CASE("a pid that is another process by now is not followed into its namespaces") {

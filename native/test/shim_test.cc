@@ -208,8 +208,9 @@ TEST_CASE("a FIFO of output waits for its reader") {
 TEST_CASE("a runtime's failure is told by its log's last error, or by what it printed") {
   TempDir dir;
   const int fds[3] = {-1, -1, -1};
+  lc::nsexec::Bounding bounding;
   auto run = lc::shim::RuntimeRun::Start("/bin/sh", {"-c", "echo panic: oops >&2; exit 3"}, "create",
-                                         dir.path + "/log", fds);
+                                         dir.path + "/log", fds, &bounding);
   REQUIRE(run.ok());
   int status = 0;
   waitpid(run->pid, &status, 0);
@@ -222,7 +223,8 @@ TEST_CASE("a runtime's failure is told by its log's last error, or by what it pr
               "{\"level\":\"error\",\"msg\":\"last\"}\n")
               .ok());
   CHECK(run->FailureOf(status, run->Log()).text == "the runtime's create exited with 3: last");
-  auto missing = lc::shim::RuntimeRun::Start("/does/not/exist", {}, "create", dir.path + "/log", fds);
+  auto missing =
+      lc::shim::RuntimeRun::Start("/does/not/exist", {}, "create", dir.path + "/log", fds, &bounding);
   REQUIRE_FALSE(missing.ok());
   CHECK(std::string(missing.error().code) == "ERR_RUNTIME");
   CHECK(missing.error().err == ENOENT);

@@ -8,7 +8,7 @@ import { idler } from '../support/bundle.js'
 import { cgroupDirectories, type Ground, shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run, text } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
@@ -402,6 +402,25 @@ describe.skipIf(skip).each(runtimes)('starts with %s', (runtime) => {
         await loaded.delete({ force: true })
         await ground.expectNothingLeft(container.id)
       }
+    })
+
+    test('has all capabilities that this program has, also after execs that have few', async () => {
+      const mark = ground.newPath('mark')
+      const container = await ground.running({
+        runtime: wrapper('delete', `grep CapBnd: /proc/self/status > ${mark}`),
+      })
+      for (const bounding of [[], ['CAP_KILL'], ['CAP_KILL', 'CAP_SYS_ADMIN']]) {
+        const { stdout } = await run(
+          container,
+          ['/bin/grep', '-c', 'CapBnd:.*[1-9a-f]', '/proc/self/status'],
+          {
+            capabilities: { bounding },
+          },
+        )
+        expect(stdout, String(bounding)).toBe(bounding.length > 0 ? '1\n' : '0\n')
+      }
+      await container.delete({ force: true })
+      expect(readFileSync(mark, 'utf8')).toBe(`CapBnd:\t${statusLine(process.pid, 'CapBnd')}\n`)
     })
 
     test('fails in delete: the error says so, and the container can still be deleted', async () => {
