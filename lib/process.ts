@@ -194,7 +194,7 @@ export class Process {
       }
     }
     this.#written = written
-    if (!this.#streams && !this.#kept[0] && !this.#kept[1]) return finish()
+    if (!this.#streams?.open && !this.#kept[0] && !this.#kept[1]) return finish()
     Promise.all([this.#streams?.drain(written.terminal), this.#keptDelivered()]).then(finish, finish)
   }
 

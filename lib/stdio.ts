@@ -192,6 +192,11 @@ export class ProcessStreams {
     await Promise.all([stdout?.settle() ?? Promise.resolve(), stderr?.settle() ?? Promise.resolve()])
   }
 
+  /** False where there is no stream of which the exit makes a difference. */
+  get open(): boolean {
+    return this.stdin !== null || this.#outputs.some((output) => output !== null)
+  }
+
   /** After the exit: resolves once the readers have what was written before it. */
   async drain(terminalBytes: number): Promise<void> {
     if (this.stdin && !this.stdin.destroyed) this.stdin.destroy()

@@ -19,8 +19,9 @@ namespace {
 // In init's directory, where they are taken for no processes.
 constexpr const char* kParent = "init/execs";
 constexpr std::string_view kFiles[] = {"process.json", "pid", "starttime"};
-constexpr const char* kExit = "/exitStatus";
-// Of a disk in memory each holds some 20 KiB.
+// Prepared under other names: it is by being there that they say something.
+constexpr std::string_view kExitFiles[] = {"exitStatus", "exit.json"};
+// Of a disk in memory each holds some 24 KiB.
 constexpr size_t kMostPrepared = 16;
 
 std::string PathOf(const std::string& directory, std::string_view file) {
@@ -30,9 +31,8 @@ std::string PathOf(const std::string& directory, std::string_view file) {
 // What makes a directory fit for another process: its files, and what its exit made of them, nothing else.
 struct Contents {
   size_t files = 0;
-  bool exit = false;
-  bool exit_prepared = false;
-  bool exit_details = false;
+  bool exit[std::size(kExitFiles)] = {};
+  bool prepared[std::size(kExitFiles)] = {};
   bool other = false;
 };
 
@@ -41,21 +41,19 @@ Contents Look(const std::string& directory) {
   DIR* scan = opendir(directory.c_str());
   out.other = scan == nullptr;
   if (scan == nullptr) return out;
-  const std::string prepared = TemporaryName(kExit);
   while (dirent* entry = readdir(scan)) {
     std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    if (std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles)) {
-      ++out.files;
-    } else if (name == kExit + 1) {
-      out.exit = true;
-    } else if (name == std::string_view(prepared).substr(1)) {
-      out.exit_prepared = true;
-    } else if (name == "exit.json") {
-      out.exit_details = true;
-    } else {
-      out.other = true;
+    bool known = std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
+    if (known) ++out.files;
+    for (size_t i = 0; i < std::size(kExitFiles); ++i) {
+      bool exit = name == kExitFiles[i];
+      bool prepared = name == TemporaryName(std::string(kExitFiles[i]));
+      out.exit[i] |= exit;
+      out.prepared[i] |= prepared;
+      known |= exit || prepared;
     }
+    out.other |= !known;
   }
   closedir(scan);
   return out;
@@ -73,7 +71,10 @@ Result<std::string> ExecRecords::Make() {
     if (errno != ENOENT || mkdir(kParent, 0711) != 0 || mkdir(directory.c_str(), 0711) != 0)
       return Error::Sys("mkdir", directory);
   }
-  auto made = WriteNew(TemporaryName(directory + kExit), {});
+  Status made = Ok();
+  for (std::string_view file : kExitFiles) {
+    if (made) made = WriteNew(TemporaryName(PathOf(directory, file)), {});
+  }
   for (std::string_view file : kFiles) {
     if (made) made = WriteNew(PathOf(directory, file), {});
   }
@@ -99,10 +100,12 @@ Result<std::string> ExecRecords::Take() {
 bool ExecRecords::Keep(const std::string& directory) {
   if (prepared_.size() >= kMostPrepared) return false;
   const Contents found = Look(directory);
-  if (found.other || found.files != std::size(kFiles) || found.exit == found.exit_prepared) return false;
-  if (found.exit_details && unlink(PathOf(directory, "exit.json").c_str()) != 0) return false;
-  const std::string exit = directory + kExit;
-  if (found.exit && rename(exit.c_str(), TemporaryName(exit).c_str()) != 0) return false;
+  if (found.other || found.files != std::size(kFiles)) return false;
+  for (size_t i = 0; i < std::size(kExitFiles); ++i) {
+    if (found.exit[i] == found.prepared[i]) return false;
+    const std::string path = PathOf(directory, kExitFiles[i]);
+    if (found.exit[i] && rename(path.c_str(), TemporaryName(path).c_str()) != 0) return false;
+  }
   prepared_.push_back(directory);
   return true;
 }

@@ -3,7 +3,7 @@
 // To make a file costs a disk's file system up to half a millisecond (ext4 looks for an inode that was not
 // deleted lately), to fill one that is there some microseconds. So the files of a record that is removed
 // serve a later one. Whoever reads records beside the shim looks at the directory before and after:
-// lib/state.ts.
+// state/state_directory.cc.
 #pragma once
 
 #include <sys/types.h>

@@ -70,6 +70,7 @@ TEST_CASE("the files of a removed record are the next one's, and say nothing of 
   REQUIRE(lc::shim::WriteExit("one", ExitRecord::FromWait(SIGKILL)).ok());
   const ino_t directory = InodeOf("one");
   const ino_t exit = InodeOf("one/exitStatus");
+  const ino_t details = InodeOf("one/exit.json");
   REQUIRE(records.Remove("one").ok());
   CHECK_FALSE(fs::exists("one"));
 
@@ -83,8 +84,14 @@ TEST_CASE("the files of a removed record are the next one's, and say nothing of 
   CHECK(InodeOf("two/exitStatus") == exit);
   CHECK(TextOf("two/exitStatus") == "3");
   CHECK((*lc::shim::ReadExit("two"))->signal == 0);
-  CHECK(EntriesOf("two") == 4);
+  CHECK(EntriesOf("two") == 5);
   CHECK(EntriesOf("init/execs") == 0);
+
+  REQUIRE(records.Remove("two").ok());
+  Add(&records, "three", "{}", 8);
+  REQUIRE(lc::shim::WriteExit("three", ExitRecord::FromWait(SIGTERM)).ok());
+  CHECK(InodeOf("three/exit.json") == details);
+  CHECK((*lc::shim::ReadExit("three"))->signal == SIGTERM);
 }
 
 TEST_CASE("one that never ran is kept too; what holds anything else is removed") {
