@@ -230,7 +230,9 @@ Status ContainerBox::Update(const std::string& json, PlanOptions options) {
   if (!lock) return lock.error();
   Status updated = UpdateLocked(lock->get(), paths, *resources, options);
   if (!updated && was_kept && updated.error().err == ENOENT) {
-    // Somebody put another directory in the place of the one that was kept.
+    // Somebody put another directory in the place of the one that was kept. Or is about to remove this one:
+    // it is given back first, since two locks of the same directory wait for each other.
+    lock->Reset();
     lock = LockRecord(UniqueFd());
     if (!lock) return lock.error();
     updated = UpdateLocked(lock->get(), paths, *resources, options);

@@ -618,6 +618,20 @@ describe('updates', () => {
     await expect(update()).rejects.toMatchObject({ code: 'ERR_CONTAINER_EXITED' })
   })
 
+  // What the runtime's delete does under an update: the record goes first, its directory a moment later.
+  it('a record that goes away from the directory that was kept: no wait for itself', async () => {
+    const fixture = tree(2)
+    fixture.write(fixture.file('pids.max'), '5\n')
+    const whole = readFileSync(fixture.recordPath, 'utf8')
+    const box = fixture.box()
+    await native.update(box, '{"pids":{"limit":6}}', options)
+    rmSync(fixture.recordPath)
+    await expect(native.update(box, '{"pids":{"limit":7}}', options)).rejects.toBeInstanceOf(Error)
+    fixture.writeRecord(whole)
+    await native.update(box, '{"pids":{"limit":8}}', options)
+    expect(readFileSync(fixture.path(fixture.file('pids.max')), 'utf8')).toBe('8')
+  })
+
   it('a controller that is not there: ERR_UNSUPPORTED by its name', async () => {
     const fixture = tree(1)
     const record = JSON.parse(readFileSync(fixture.recordPath, 'utf8'))
