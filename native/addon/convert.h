@@ -18,6 +18,22 @@ Napi::Error ToError(Napi::Env env, const Error& error);
 // As an exception; undefined, for the caller to return.
 Napi::Value Throw(Napi::Env env, const Error& error);
 
+// An array: of each what `convert` makes of it, or an error in its place.
+template <typename T, typename Convert>
+Napi::Array ToArray(Napi::Env env, std::vector<Result<T>>& many, Convert convert) {
+  auto out = Napi::Array::New(env, many.size());
+  for (size_t i = 0; i < many.size(); ++i) {
+    Napi::HandleScope scope(env);
+    auto at = static_cast<uint32_t>(i);
+    if (many[i].ok()) {
+      out.Set(at, convert(env, *many[i]));
+    } else {
+      out.Set(at, ToError(env, many[i].error()).Value());
+    }
+  }
+  return out;
+}
+
 // What the facade has checked, taken as it is: a coercion may run JavaScript, which in an environment that is
 // being ended gives an empty value, and to ask an empty value anything aborts the program.
 std::string ToText(const Napi::Value& value);  // empty where there is none

@@ -191,19 +191,7 @@ Napi::Value ReadStatsOfMany(const Napi::CallbackInfo& info) {
   using Many = std::vector<Result<Stats>>;
   return Async<Many>::Run(
       info.Env(), [boxes]() -> Result<Many> { return ReadStatsOfAll(boxes); },
-      [](Napi::Env env, Many& many) -> Napi::Value {
-        auto out = Napi::Array::New(env, many.size());
-        for (size_t i = 0; i < many.size(); ++i) {
-          Napi::HandleScope scope(env);
-          auto at = static_cast<uint32_t>(i);
-          if (many[i].ok()) {
-            out.Set(at, StatsObject(env, *many[i]));
-          } else {
-            out.Set(at, ToError(env, many[i].error()).Value());
-          }
-        }
-        return out;
-      });
+      [](Napi::Env env, Many& many) -> Napi::Value { return ToArray(env, many, StatsObject); });
 }
 
 Napi::Value RunOnBox(const Napi::CallbackInfo& info, std::function<Status(ContainerBox&)> work) {

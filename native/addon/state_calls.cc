@@ -26,19 +26,7 @@ Napi::Value ReadEach(const Napi::CallbackInfo& info, Result<T> (*read)(const std
         for (const std::string& path : paths) many.push_back(read(path));
         return many;
       },
-      [convert](Napi::Env env, Many& many) -> Napi::Value {
-        auto out = Napi::Array::New(env, many.size());
-        for (size_t i = 0; i < many.size(); ++i) {
-          Napi::HandleScope scope(env);
-          auto at = static_cast<uint32_t>(i);
-          if (many[i].ok()) {
-            out.Set(at, convert(env, *many[i]));
-          } else {
-            out.Set(at, ToError(env, many[i].error()).Value());
-          }
-        }
-        return out;
-      });
+      [convert](Napi::Env env, Many& many) -> Napi::Value { return ToArray(env, many, convert); });
 }
 
 Napi::Value TextOf(Napi::Env env, const std::string& text) {

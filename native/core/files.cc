@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 namespace lc {
 namespace {
@@ -168,6 +169,38 @@ Status WriteOnceAt(int dir_fd, const std::string& path, std::string_view data) {
   if (n < 0) return Error::Sys("write", path);
   if (static_cast<size_t>(n) != data.size()) return Error::Of(EIO, "write", path);
   return Ok();
+}
+
+Result<std::vector<std::string>> DirectoriesIn(int dir_fd, const std::string& path) {
+  int scan_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (scan_fd < 0) return Error::Sys("open", path);
+  DIR* scan = fdopendir(scan_fd);
+  if (scan == nullptr) {
+    Error error = Error::Sys("fdopendir", path);
+    close(scan_fd);
+    return error;
+  }
+  std::vector<std::string> out;
+  std::optional<Error> failed;
+  for (;;) {
+    errno = 0;
+    dirent* entry = readdir(scan);
+    if (entry == nullptr) {
+      if (errno != 0) failed = Error::Sys("readdir", path);
+      break;
+    }
+    std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    bool is_directory = entry->d_type == DT_DIR;
+    if (entry->d_type == DT_UNKNOWN) {
+      struct stat st {};
+      is_directory = fstatat(dir_fd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    }
+    if (is_directory) out.push_back(std::move(name));
+  }
+  closedir(scan);
+  if (failed) return *failed;
+  return out;
 }
 
 Status RemoveTreeAt(int dir_fd, const std::string& path) {

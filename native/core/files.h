@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "core/unique_fd.h"
@@ -52,6 +53,9 @@ Status WriteAll(int fd, std::string_view data, const std::string& path);
 
 // Removes a directory and what is in it, never following a symbolic link; a missing one is fine.
 Status RemoveTreeAt(int dir_fd, const std::string& path);
+
+// Names of the directories in an open directory, whose `path` is for errors; links are none.
+Result<std::vector<std::string>> DirectoriesIn(int dir_fd, const std::string& path);
 
 // Strict decimal: the whole text (one trailing newline allowed), no sign, no overflow.
 std::optional<uint64_t> ParseU64(std::string_view text);

@@ -108,23 +108,10 @@ Status Container::LoadProcesses() {
   auto earlier_boot = IsOfEarlierBoot(AT_FDCWD);
   if (!earlier_boot) return earlier_boot.error();
   ExecRecords::RemoveLeft();
-  DIR* scan = opendir(".");
-  if (scan == nullptr) return Error::Sys("opendir", settings_.directory);
-  std::vector<std::string> names;
-  std::optional<Error> failed;
-  for (;;) {
-    errno = 0;
-    dirent* entry = readdir(scan);
-    if (entry == nullptr) {
-      if (errno != 0) failed = Error::Sys("readdir", settings_.directory);
-      break;
-    }
-    names.emplace_back(entry->d_name);
-  }
-  closedir(scan);
-  if (failed) return *failed;
+  auto names = DirectoriesIn(AT_FDCWD, settings_.directory);
+  if (!names) return names.error();
   std::vector<std::shared_ptr<Process>> found;
-  for (const std::string& name : names) {
+  for (const std::string& name : *names) {
     auto loaded = LoadProcess(name, &found);
     if (!loaded) return loaded;
   }

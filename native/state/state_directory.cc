@@ -1,7 +1,6 @@
 // A container's state directory: what its marks are called, and all of it read in one pass.
 #include "state/state_directory.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,38 +81,6 @@ Result<std::optional<ProcessText>> ReadProcess(int dir_fd, const std::string& pa
       return std::optional(std::move(*read));
     }
   }
-}
-
-Result<std::vector<std::string>> DirectoriesIn(int dir_fd, const std::string& path) {
-  int scan_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (scan_fd < 0) return Error::Sys("open", path);
-  DIR* scan = fdopendir(scan_fd);
-  if (scan == nullptr) {
-    Error error = Error::Sys("fdopendir", path);
-    close(scan_fd);
-    return error;
-  }
-  std::vector<std::string> out;
-  std::optional<Error> failed;
-  for (;;) {
-    errno = 0;
-    dirent* entry = readdir(scan);
-    if (entry == nullptr) {
-      if (errno != 0) failed = Error::Sys("readdir", path);
-      break;
-    }
-    std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    bool is_directory = entry->d_type == DT_DIR;
-    if (entry->d_type == DT_UNKNOWN) {
-      struct stat st {};
-      is_directory = fstatat(dir_fd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
-    }
-    if (is_directory) out.push_back(std::move(name));
-  }
-  closedir(scan);
-  if (failed) return *failed;
-  return out;
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { load } from '../../lib/binding.js'
 import type { NativeBinding } from '../../lib/native.js'
 import { listIds, type ProcessFile, readRecords, readState } from '../../lib/records.js'
-import { createDirectory, processFile, type StateFile } from '../../lib/state.js'
+import { createDirectory, processFile } from '../../lib/state.js'
+import { stateFile as file } from '../support/state_file.js'
 
 const { native } = load()
 
@@ -21,17 +22,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(root, { recursive: true, force: true })
 })
-
-const file: StateFile = {
-  bundle: '/b',
-  labels: ['a'],
-  runtime: 'crun',
-  runtimeArgs: ['--root=/x'],
-  shim: '',
-  noPivotRoot: true,
-  ephemeral: false,
-  timeout: 1000,
-}
 
 async function processesOf(id: string): Promise<ProcessFile[]> {
   return (await readRecords(native, root, id)).processes

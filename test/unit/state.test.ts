@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { readBundle } from '../../lib/json_file.js'
-import { createDirectory, removeDirectory, type StateFile } from '../../lib/state.js'
+import { createDirectory, removeDirectory } from '../../lib/state.js'
+import { stateFile as file } from '../support/state_file.js'
 
 let root: string
 beforeEach(() => {
@@ -13,17 +14,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(root, { recursive: true, force: true })
 })
-
-const file: StateFile = {
-  bundle: '/b',
-  labels: ['a'],
-  runtime: 'crun',
-  runtimeArgs: ['--root=/x'],
-  shim: '',
-  noPivotRoot: true,
-  ephemeral: false,
-  timeout: 1000,
-}
 
 it('a container is written as it was created, below a root that was not there', async () => {
   await createDirectory(join(root, 'deep', 'root'), 'web', file)
