@@ -2,7 +2,7 @@
 // or says what became of the container, in the words of docs/crashes.md; and nothing is left.
 //   node test/chaos/races.mjs [--rounds N] [--runtime runc|crun] [--ends NAME,...] [--seed N] [--load N]
 // --load N: beside N processes that do nothing but take the processors.
-import { execFile, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -147,6 +147,28 @@ const counts = new Map()
 const bad = []
 let calls = 0
 
+/** More than any call may take, under sanitizers too. */
+const stuckMs = 100_000
+
+/** A call that never comes back is the end of this: process.exit() would wait for it. */
+async function comesBack(call, runtime, id, what) {
+  const stuck = setTimeout(() => {
+    process.stderr.write(`${runtime}, ${what}: has not come back for ${stuckMs / 1000} s, seed ${seed}\n`)
+    try {
+      execFileSync(runtime, ['delete', '--force', id], { stdio: 'ignore' })
+    } catch {
+      // It is gone by now.
+    }
+    rmSync(directory, { recursive: true, force: true })
+    process.kill(process.pid, 'SIGKILL')
+  }, stuckMs)
+  try {
+    return await call
+  } finally {
+    clearTimeout(stuck)
+  }
+}
+
 async function round(runtime, name, serial) {
   const [end, allowed] = ends[name]
   const id = `${unique}-${serial}`
@@ -174,7 +196,7 @@ async function round(runtime, name, serial) {
     let outcome = 'ok'
     ++calls
     try {
-      await work(handle, ++n)
+      await comesBack(work(handle, ++n), runtime, id, `${verb} against ${name}`)
     } catch (error) {
       outcome = error.code ?? error.name
       if (![...allowed, ...own].includes(outcome)) {
@@ -198,7 +220,7 @@ async function round(runtime, name, serial) {
   })
   await sleep(random.next() * 12)
   try {
-    await end(container, other)
+    await comesBack(end(container, other), runtime, id, name)
   } catch (error) {
     if (error.code !== NOT_FOUND) bad.push(`${runtime}, ${name}: ${told(error)}`)
   }
