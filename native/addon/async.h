@@ -21,7 +21,8 @@ class Async final : public Job {
   using Work = std::function<Result<T>()>;
   using Convert = std::function<Napi::Value(Napi::Env, T&)>;
 
-  // `work` runs off the JavaScript thread and touches no JavaScript value; `convert` runs on it.
+  // `work` runs off the JavaScript thread and touches no JavaScript value; `convert` runs on it, and may
+  // throw.
   static Napi::Promise Run(Napi::Env env, Work work, Convert convert) {
     auto job = std::make_unique<Async>(env, std::move(work), std::move(convert));
     Napi::Promise promise = job->deferred_.Promise();
@@ -39,7 +40,12 @@ class Async final : public Job {
       deferred_.Reject(ToError(env, result_->error()).Value());
       return;
     }
-    deferred_.Resolve(convert_(env, **result_));
+    Napi::Value value = convert_(env, **result_);
+    if (env.IsExceptionPending()) {
+      deferred_.Reject(env.GetAndClearPendingException().Value());
+    } else {
+      deferred_.Resolve(value);
+    }
   }
 
  private:

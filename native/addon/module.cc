@@ -41,7 +41,7 @@ Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
   instance->Begin();
   if (!instance->connections) return env.Undefined();  // the environment is on its way out
   auto added = instance->connections->Add(std::move(fd));
-  if (!added) return ToError(env, added.error()).Value();
+  if (!added) return Throw(env, added.error());
   return Napi::Number::New(env, *added);
 }
 

@@ -2,7 +2,6 @@
 #include "events/connections.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -17,14 +16,14 @@ constexpr uint64_t kWakeTag = 0;
 }  // namespace
 
 Connections::~Connections() {
-  if (!thread_.joinable()) return;
+  if (!has_thread_) return;
   uint64_t one = 1;
   (void)!write(wake_.get(), &one, sizeof(one));
-  thread_.join();
+  pthread_join(thread_, nullptr);
 }
 
 Status Connections::Begin() {
-  if (thread_.joinable()) return Ok();
+  if (has_thread_) return Ok();
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return Error::Sys("epoll_create1");
   UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -35,13 +34,20 @@ Status Connections::Begin() {
   if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) return Error::Sys("epoll_ctl");
   epoll_ = std::move(epoll);
   wake_ = std::move(wake);
+  auto work = [](void* connections) -> void* {
+    static_cast<Connections*>(connections)->Loop();
+    return nullptr;
+  };
   // The host's signals are the host's: none is delivered to this thread.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { Loop(); });
+  // Not std::thread, which ends the program where there is no thread to be had.
+  int error = pthread_create(&thread_, nullptr, work, this);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) return Error::Of(error, "pthread_create");
+  has_thread_ = true;
   return Ok();
 }
 

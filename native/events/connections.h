@@ -2,6 +2,8 @@
 // full socket does not take, and all that a neighbour watches, is the affair of one epoll thread.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -9,7 +11,6 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "core/frame_socket.h"
@@ -54,7 +55,8 @@ class Connections {
 
   std::function<void()> notify_;
   std::mutex mutex_;
-  std::thread thread_;
+  pthread_t thread_{};
+  bool has_thread_ = false;
   UniqueFd epoll_;
   UniqueFd wake_;
   std::map<uint32_t, std::unique_ptr<FrameSocket>> sockets_;
