@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -14,29 +15,33 @@
 #include <csignal>
 #include <cstring>
 
-#include "core/files.h"
-
 namespace lc::events {
 namespace {
 
 constexpr unsigned kMfdExec = 0x10;  // MFD_EXEC, Linux 6.3; older kernels answer EINVAL
-constexpr int kHighFd = 10;          // clear of the numbers that the file actions below assign
+constexpr size_t kMostAtOnce = size_t{1} << 20U;
+constexpr int kHighFd = 10;  // clear of the numbers that the file actions below assign
 
 UniqueFd MoveHigh(UniqueFd fd) {
   return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
 }
 
 Result<UniqueFd> SealedCopy(const std::string& path) {
-  auto bytes = ReadFile(path, 64U << 20U);
-  if (!bytes) return bytes.error();
+  UniqueFd from(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!from) return Error::Sys("open", path);
   // By number: glibc has the wrapper since 2.27 only.
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   UniqueFd fd(static_cast<int>(syscall(SYS_memfd_create, "libcontainer-shim", kFlags | kMfdExec)));
   if (!fd && errno == EINVAL)
     fd.Reset(static_cast<int>(syscall(SYS_memfd_create, "libcontainer-shim", kFlags)));
   if (!fd) return Error::Sys("memfd_create", path);
-  auto written = WriteAll(fd.get(), *bytes, path);
-  if (!written) return written.error();
+  // By the kernel, not through this program's memory, of which there may be little.
+  for (;;) {
+    ssize_t n = sendfile(fd.get(), from.get(), nullptr, kMostAtOnce);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::Sys("sendfile", path);
+    if (n == 0) break;
+  }
   if (fchmod(fd.get(), 0500) != 0) return Error::Sys("fchmod", path);
   if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
     return Error::Sys("F_ADD_SEALS", path);

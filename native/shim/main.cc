@@ -42,7 +42,11 @@ constexpr int kFirstClient = 3;
 // Out of the program's session, process group and parentage: its Ctrl-C and its end are not the shim's.
 void Detach() {
   pid_t child = fork();
-  if (child < 0) _exit(71);
+  if (child < 0) {
+    Error error = Error::Sys("fork");
+    FrameSocket client{UniqueFd(kFirstClient)};
+    Refuse(&client, error);
+  }
   if (child > 0) _exit(0);  // the addon waits for this one
   setsid();
 }
