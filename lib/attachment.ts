@@ -27,6 +27,12 @@ function isGone(error: unknown): boolean {
   return errno === ENOENT || errno === ECONNREFUSED
 }
 
+/** What the addon says becomes one; anything else is passed on. */
+function asContainerError(error: unknown, containerId: string): unknown {
+  if (error instanceof ContainerError || !(error as NativeFailure).code) return error
+  return toContainerError(error as NativeFailure, { containerId })
+}
+
 /** Null for one that does not run; ERR_SYSCALL where that cannot be seen now, for want of a descriptor or memory. */
 export function startTimeOf(native: NativeBinding, pid: number, containerId: string): number | null {
   try {
@@ -269,7 +275,11 @@ export class Attachment {
     this.isCreated = false
     const init = this.processes.get('init')
     if (init && !init.exitStatus) {
-      const state = await this.#native.status(this.boxOf(init)).catch(() => 'running')
+      const state = await this.#native.status(this.boxOf(init)).catch((error: NativeFailure) => {
+        // Of one whose record is gone it is told that it runs, which is known of its init.
+        if (error.shortage) throw toContainerError(error, { containerId: this.#id })
+        return 'running'
+      })
       this.isCreated = state === 'created'
       this.isPaused = state === 'paused'
       void this.#hub.watch()
@@ -291,8 +301,8 @@ export class Attachment {
       link.close()
       return processes
     } catch (error) {
-      if (!isGone(error) && !(error instanceof ContainerError)) throw error
-      return null
+      if (isGone(error) || error instanceof ContainerError) return null
+      throw asContainerError(error, this.#id)
     }
   }
 
@@ -389,8 +399,7 @@ export class Attachment {
         }
         const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
         if (!busy && (!ended || attempt >= maxTakeovers)) {
-          if (error instanceof ContainerError || !(error as NativeFailure).code) throw error
-          throw toContainerError(error as NativeFailure, { containerId: this.#id })
+          throw asContainerError(error, this.#id)
         }
         await new Promise((resolve) => setTimeout(resolve, 10))
       }

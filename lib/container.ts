@@ -219,7 +219,7 @@ export class Container implements AsyncDisposable {
     try {
       await container.#held.load()
     } catch (error) {
-      container.#held.link?.close()
+      await container.close()
       throw error
     }
     return container
@@ -321,7 +321,7 @@ export class Container implements AsyncDisposable {
       const config = (this.#config = await readBundle(this.bundle, this.id))
       const spec = this.#initSpec(config)
       const checkpoint = from === null ? null : await readRestorable(this.bundle, from, this.id)
-      const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
+      const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
       let started: Process | undefined
       try {
         const link = await this.#held.connect()
@@ -406,7 +406,7 @@ export class Container implements AsyncDisposable {
     if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
     const inherited = this.#inherited
     const said = { ...spec }
-    const streams = ProcessStreams.open(this.#native, options, spec.terminal === true)
+    const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
     this.#held.starting.add(id)
     try {
       const link = this.#held.link && !this.#held.link.closed ? this.#held.link : await this.#held.connect()

@@ -3,7 +3,7 @@ import { readSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type Incoming, isBun, openReadable, openWritable } from './descriptors.js'
 import { checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
-import { type NativeFailure, toContainerError } from './errors.js'
+import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
 import type { NativeBinding } from './native.js'
 import type { WireStdio } from './shim.js'
 
@@ -114,12 +114,19 @@ export class ProcessStreams {
   stdin: Writable | null = null
   readonly #native: NativeBinding
   readonly #terminal: boolean
+  readonly #context: FailureContext
   readonly #theirs: number[] = []
   readonly #outputs: (Output | null)[] = [null, null]
 
-  private constructor(native: NativeBinding, options: StdioOptions, terminal: boolean) {
+  private constructor(
+    native: NativeBinding,
+    options: StdioOptions,
+    terminal: boolean,
+    context: FailureContext,
+  ) {
     this.#native = native
     this.#terminal = terminal
+    this.#context = context
     const stdio = names.map((name) => checkStdio(options[name], name))
     this.names = {
       stdin: nameOf(stdio[0] as Stdio),
@@ -130,9 +137,14 @@ export class ProcessStreams {
   }
 
   /** Checks all three before anything is opened, then makes the pipes. */
-  static open(native: NativeBinding, options: StdioOptions, terminal: boolean): ProcessStreams {
+  static open(
+    native: NativeBinding,
+    options: StdioOptions,
+    terminal: boolean,
+    context: FailureContext,
+  ): ProcessStreams {
     names.forEach((name) => checkStdio(options[name], name))
-    return new ProcessStreams(native, options, terminal)
+    return new ProcessStreams(native, options, terminal, context)
   }
 
   get stdout(): Readable | null {
@@ -165,7 +177,7 @@ export class ProcessStreams {
       ends = this.#native.pipe()
     } catch (error) {
       this.discard()
-      throw toContainerError(error as NativeFailure)
+      throw toContainerError(error as NativeFailure, this.#context)
     }
     const [theirs, ours] = index === 0 ? ends : [ends[1], ends[0]]
     this.fds.push(theirs)

@@ -115,7 +115,9 @@ Status ContainerBox::MustRun() {
     init = std::move(*opened);
   }
   pollfd exit{init.get(), POLLIN, 0};
-  if (poll(&exit, 1, 0) != 0) return Exited();
+  int ended = poll(&exit, 1, 0);
+  if (ended < 0) return Error::Sys("poll");
+  if (ended > 0) return Exited();
   kept_.Keep(kInit, std::move(init));
   return Ok();
 }
@@ -135,8 +137,12 @@ Result<std::string> ContainerBox::ReadStatus() {
   }
   struct stat st {};
   // Init waits on this FIFO between create and start: runc and crun both remove it at the start.
-  if (stat((record_directory_ + "/exec.fifo").c_str(), &st) == 0) return std::string("created");
+  const std::string fifo = record_directory_ + "/exec.fifo";
+  if (stat(fifo.c_str(), &st) == 0) return std::string("created");
+  if (errno != ENOENT) return Error::Sys("stat", fifo);
   auto frozen = (*handle)->ReadFreezerState();
+  // That it is not paused is said of one that has no freezer, not where the freezer cannot be seen now.
+  if (!frozen && IsShortage(frozen.error())) return frozen.error();
   // FREEZING counts, as for exec: whoever asked for it (crun does not wait) has been told that it is done.
   if (frozen.ok() && frozen->state != FreezerState::kThawed) return std::string("paused");
   return std::string("running");
@@ -189,12 +195,13 @@ Status ContainerBox::SignalAll(int signal) {
   for (int round = 0; round < kMaxRounds; ++round) {
     auto pids = ReadPids();
     if (!pids) {
-      if (round > 0) return Ok();
+      if (round > 0 && !IsShortage(pids.error())) return Ok();
       return pids.error();
     }
     bool any = false;
     for (pid_t pid : *pids) {
       auto stat = ReadProcStat(pid);
+      if (!stat && IsShortage(stat.error())) return stat.error();
       if (!stat || !stat->alive()) continue;
       auto status = SignalProcess(pid, stat->start, signal);
       if (!status && status.error().err != ESRCH) return status;
@@ -210,6 +217,7 @@ Status ContainerBox::SignalAll(int signal) {
 
 Status ContainerBox::ReleaseKilled() {
   auto paths = Paths();
+  if (!paths && IsShortage(paths.error())) return paths.error();
   if (!paths) return Ok();  // the container is gone, or has no record by which its freezer could be found
   const std::string* freezer = paths->Find("freezer");
   if (freezer == nullptr) return Ok();
