@@ -175,15 +175,12 @@ Result<Freezer> FreezeV1(const std::string& directory, Deadline deadline, Freeze
   return result;
 }
 
-Result<Freezer> ThawV1(const std::string& directory, FreezerFiles* files) {
+Status ThawV1(const std::string& directory, FreezerFiles* files) {
   Control state(directory, "freezer.state", O_RDWR, std::move(files->control));
   if (!state.ok()) return state.open_error();
   Status written = state.Write("THAWED");
-  if (!written) return written.error();
-  // The kernel thaws before the write returns: what is frozen now, another hand has frozen since.
-  auto now = ReadV1(directory, &state);
-  if (now) files->control = state.Release();
-  return now;
+  if (written) files->control = state.Release();
+  return written;
 }
 
 Result<Freezer> ReadV2(Control* freeze, Control* events) {
@@ -232,16 +229,12 @@ Result<Freezer> FreezeV2(const std::string& directory, Deadline deadline, Freeze
   return now;
 }
 
-// As on v1, what is frozen after the write, another hand has frozen since.
-Result<Freezer> ThawV2(const std::string& directory, FreezerFiles* files) {
+Status ThawV2(const std::string& directory, FreezerFiles* files) {
   Control freeze(directory, "cgroup.freeze", O_RDWR, std::move(files->control));
   if (!freeze.ok()) return freeze.open_error();
-  Control events(directory, "cgroup.events", O_RDONLY, std::move(files->events));
-  if (!events.ok()) return events.open_error();
   Status written = freeze.Write("0");
-  auto now = written ? ReadV2(&freeze, &events) : Result<Freezer>(written.error());
-  if (now) *files = {freeze.Release(), events.Release()};
-  return now;
+  if (written) files->control = freeze.Release();
+  return written;
 }
 
 }  // namespace
@@ -295,7 +288,7 @@ Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms, FreezerFiles* f
   return place.v2 ? FreezeV2(*place.path, deadline, files) : FreezeV1(*place.path, deadline, files);
 }
 
-Result<Freezer> Thaw(const CgroupPaths& paths, FreezerFiles* files) {
+Status Thaw(const CgroupPaths& paths, FreezerFiles* files) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
   FreezerFiles own;

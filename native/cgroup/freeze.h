@@ -35,9 +35,9 @@ struct FreezerFiles {
 // the cgroup is thawed again: ETIMEDOUT. Blocks: not for the JavaScript thread.
 Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms = 10'000, FreezerFiles* files = nullptr);
 
-// This cgroup no longer freezes; what does then is an ancestor, or another hand that froze it since, which
-// the answer tells.
-Result<Freezer> Thaw(const CgroupPaths& paths, FreezerFiles* files = nullptr);
+// This cgroup no longer freezes: the kernel thaws before the write returns. What stands still then is frozen
+// by an ancestor, or by another hand since: not looked for, as a look that fails would hide what was done.
+Status Thaw(const CgroupPaths& paths, FreezerFiles* files = nullptr);
 
 std::optional<FreezerState> ParseFreezerState(std::string_view text);  // v1 freezer.state
 std::optional<bool> ParseFlag(std::string_view text);                  // "0\n" or "1\n"
