@@ -123,7 +123,11 @@ Status RecordFile::Patch(const Resources& resources, const PlanOptions& options)
       continue;
     }
     struct stat before {};
-    if (fstatat(directory_, temporary.c_str(), &before, 0) != 0) return Error::Sys("stat", path_);
+    if (fstatat(directory_, temporary.c_str(), &before, 0) != 0) {
+      Error error = Error::Sys("stat", path_);
+      PutBack(directory_, temporary, name_, std::move(ours));
+      return fail(std::move(error));
+    }
     if (IsSame(before, expected.identity)) {
       unlinkat(directory_, temporary.c_str(), 0);
       if (exchanged) unlinkat(directory_, displaced.c_str(), 0);
