@@ -194,6 +194,21 @@ Status Release(int channel) {
   return Ok();
 }
 
+namespace {
+
+// Short of memory the kernel is for a moment, and the word of a child that has ended is not asked for again.
+ssize_t Receive(int channel, msghdr* message) {
+  constexpr int kTries = 10;
+  constexpr useconds_t kBetweenUsec = 1000;
+  for (int tries = 1;; ++tries) {
+    ssize_t n = recvmsg(channel, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n >= 0 || tries == kTries || (errno != ENOMEM && errno != ENOBUFS)) return n;
+    usleep(kBetweenUsec);
+  }
+}
+
+}  // namespace
+
 Outcome ReadOutcome(int channel, const Plan& plan) {
   Outcome outcome;
   ChildReport report;
@@ -204,11 +219,11 @@ Outcome ReadOutcome(int channel, const Plan& plan) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
-  ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  ssize_t n = Receive(channel, &message);
   // A child that failed before it took its release: the kernel tells of the reset once, then gives the
   // report.
-  if (n < 0 && errno == ECONNRESET) n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return outcome;
+  if (n < 0 && errno == ECONNRESET) n = Receive(channel, &message);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR || IsShortage(Error::Sys("recvmsg")))) return outcome;
   UniqueFd received;
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); n >= 0 && c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
@@ -226,8 +241,13 @@ Outcome ReadOutcome(int channel, const Plan& plan) {
     outcome.terminal = std::move(received);
     return outcome;
   }
-  report.call[sizeof(report.call) - 1] = '\0';
   outcome.kind = Outcome::Kind::kFailed;
+  if (report.kind == ChildReport::kTerminal) {
+    // Cut off by the kernel (MSG_CTRUNC): there was no number left for it.
+    outcome.error = Error::Of(EMFILE, "recvmsg");
+    return outcome;
+  }
+  report.call[sizeof(report.call) - 1] = '\0';
   std::string path = report.on_path == 1 ? plan.args[0] : report.on_path == 2 ? plan.cwd : std::string();
   outcome.error = Error::Of(report.err, report.call, std::move(path));
   if (strcmp(report.call, "TIOCGPTPEER") == 0 && (report.err == ENOTTY || report.err == EINVAL)) {

@@ -243,9 +243,10 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     auto gone = Gone();
     return ExecUndo(exec, gone ? *gone : Error::Coded("ERR_PROCESS_EXITED", "killed before it could run"));
   }
+  auto begun = process.stdio->Begin(std::move(exec->terminal), process.id);
+  if (!begun) return ExecUndo(exec, begun.error());
   ExecCancelTimers(exec);
   process.started = true;
-  process.stdio->Begin(std::move(exec->terminal), process.id);
   clients_.Send(exec->asker.client, Message()
                                         .Add("seq", exec->asker.seq)
                                         .Begin("result")

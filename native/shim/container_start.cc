@@ -249,7 +249,8 @@ void Container::StartCreated(int status) {
     }
     if (!start_->console) return StartUndo(Error::Coded("ERR_RUNTIME", "the runtime sent no terminal"));
   }
-  init->stdio->Begin(std::move(start_->console), "init");
+  auto begun = init->stdio->Begin(std::move(start_->console), "init");
+  if (!begun) return StartUndo(begun.error());
   clients_.Broadcast(Message()
                          .Add("event", "created")
                          .Add("pid", static_cast<int64_t>(init->pid))

@@ -70,17 +70,22 @@ void Keeper::Pace() {
   if (wanted == watching_) return;
   if (wanted) {
     watching_ = loop_.Watch(source_.get(), EPOLLIN, [this](uint32_t events) { OnSource(events); }).ok();
-    // Without memory for it now, there may be some later.
-    if (!watching_ && retry_ == 0) {
-      retry_ = loop_.After(kRetryMs, [this] {
-        retry_ = 0;
-        Pace();
-      });
-    }
+    if (!watching_) Rest();
   } else {
     loop_.Unwatch(source_.get());
     watching_ = false;
   }
+}
+
+// Without memory for it now, there may be some later.
+void Keeper::Rest() {
+  if (watching_) loop_.Unwatch(source_.get());
+  watching_ = false;
+  if (retry_ != 0) return;
+  retry_ = loop_.After(kRetryMs, [this] {
+    retry_ = 0;
+    Pace();
+  });
 }
 
 size_t Keeper::Room() const {
@@ -90,15 +95,19 @@ size_t Keeper::Room() const {
 }
 
 // True where there may be more.
-bool Keeper::Take() {
+Result<bool> Keeper::Take() {
   auto taken = kept_.TakeFrom(source_.get(), Room());
-  return taken.ok() && *taken > 0;
+  if (!taken) return taken.error();
+  return *taken > 0;
 }
 
 void Keeper::OnSource(uint32_t events) {
   bool more = true;
   for (int i = 0; i < kTakesAtOnce && more; ++i) {
-    more = Take();
+    auto taken = Take();
+    // What could not be read is there still, also of a source at its end.
+    if (!taken) return Rest();
+    more = *taken;
     if (more) Serve();
   }
   // Nobody can write any more once the kernel has said so, and nothing is left.
@@ -167,7 +176,12 @@ uint64_t Keeper::TakeAll() {
   if (ioctl(source_.get(), FIONREAD, &pending) != 0) pending = 0;
   uint64_t written = kept_.end() + static_cast<uint64_t>(pending);
   // No further: someone else may write without end.
-  while (kept_.end() < written && Take()) Serve();
+  for (;;) {
+    if (kept_.end() >= written) break;
+    auto more = Take();
+    if (!more || !*more) break;
+    Serve();
+  }
   Pace();
   return written;
 }

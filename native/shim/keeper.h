@@ -62,10 +62,11 @@ class Keeper {
   Keeper(EventLoop& loop, KeptBytes kept) : loop_(loop), kept_(std::move(kept)) {}
   void OnSource(uint32_t events);
   size_t Room() const;
-  bool Take();
+  Result<bool> Take();
   void Serve();
   bool ServeOne(Follower* follower);
   void Pace();
+  void Rest();
   void EndSource();
 
   EventLoop& loop_;

@@ -14,13 +14,14 @@ namespace lc::shim {
 namespace {
 
 constexpr size_t kChunk = 16384;
+constexpr int64_t kRetryMs = 100;
 
 }  // namespace
 
 UniqueFd ReopenNonBlocking(int fd, int access_mode) {
   std::string path = "/proc/self/fd/" + std::to_string(fd);
   UniqueFd again(open(path.c_str(), access_mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_APPEND));
-  if (again) return again;
+  if (again || IsShortage(Error::Sys("open"))) return again;
   return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
@@ -30,9 +31,10 @@ Pump::Pump(EventLoop& loop, UniqueFd from, UniqueFd to, OnEnd on_end)
 Pump::~Pump() {
   if (watching_from_) loop_.Unwatch(from_.get());
   if (watching_to_) loop_.Unwatch(to_.get());
+  if (retry_ != 0) loop_.Cancel(retry_);
 }
 
-void Pump::Begin() {
+Status Pump::Begin() {
   // The sink is watched even while there is nothing to write: an error there means that its reader left.
   auto to_status = loop_.Watch(to_.get(), 0, [this](uint32_t events) {
     if ((events & EPOLLOUT) != 0) {
@@ -41,10 +43,20 @@ void Pump::Begin() {
       Conclude(End::kSinkGone);
     }
   });
+  // A regular file, which is always ready. Anything else would be read and written without a pause.
+  if (!to_status && to_status.error().err != EPERM) return to_status;
   to_pollable_ = watching_to_ = to_status.ok();
-  auto from_status = loop_.Watch(from_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); });
-  from_pollable_ = watching_from_ = from_status.ok();
+  auto from_status = WatchSource();
+  if (!from_status && from_status.error().err != EPERM) return from_status;
+  from_pollable_ = from_status.ok();
   if (!from_pollable_) OnReadable();
+  return Ok();
+}
+
+Status Pump::WatchSource() {
+  auto status = loop_.Watch(from_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); });
+  watching_from_ = status.ok();
+  return status;
 }
 
 ssize_t Pump::ReadSome() {
@@ -104,7 +116,13 @@ void Pump::Settle() {
   bool reading = (buffer_.empty() || Without("bounded-output")) && !source_ended_;
   if (from_pollable_ && reading != watching_from_) {
     if (reading) {
-      watching_from_ = loop_.Watch(from_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); }).ok();
+      // Without memory for it now, there may be some later.
+      if (!WatchSource() && retry_ == 0) {
+        retry_ = loop_.After(kRetryMs, [this] {
+          retry_ = 0;
+          if (!ended_) Settle();
+        });
+      }
     } else {
       // Taken out rather than muted: EPOLLHUP cannot be muted and would spin.
       loop_.Unwatch(from_.get());

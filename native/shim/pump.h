@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "core/result.h"
 #include "core/unique_fd.h"
 #include "shim/event_loop.h"
 
@@ -22,7 +23,8 @@ class Pump {
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
 
-  void Begin();
+  // An error: nothing is copied, and nothing will be told.
+  Status Begin();
 
   // Takes what the source holds now, whether or not the sink has room: bounded by the kernel's own buffer.
   void TakeAll();
@@ -40,6 +42,7 @@ class Pump {
   ssize_t ReadSome();
   bool WriteBuffered();
   void Settle();
+  Status WatchSource();
   void Conclude(End end);
 
   EventLoop& loop_;
@@ -54,10 +57,12 @@ class Pump {
   bool watching_to_ = false;
   bool source_ended_ = false;
   bool ended_ = false;
+  EventLoop::TimerId retry_ = 0;
 };
 
 // A second open file of what `fd` refers to, non-blocking without making the original so, which others hold
-// too; sockets cannot be opened again and are duplicated: they are read and written with MSG_DONTWAIT.
+// too; sockets cannot be opened again and are duplicated: they are read and written with MSG_DONTWAIT. Empty,
+// with errno, where there is no descriptor for it.
 UniqueFd ReopenNonBlocking(int fd, int access_mode);
 
 }  // namespace lc::shim

@@ -206,38 +206,49 @@ Result<Following> ProcessStdio::Follow(int stream, uint64_t at, UniqueFd to, con
   return keepers_[stream]->Follow(at, std::move(to));
 }
 
-void ProcessStdio::Begin(UniqueFd terminal, const std::string& directory) {
+Status ProcessStdio::Begin(UniqueFd terminal, const std::string& directory) {
   BeginKeepers(directory);
-  if (!terminal) {
-    CloseChildSide();
-    if (!input_source_) return;
-    in_ = std::make_unique<Pump>(loop_, std::move(input_source_), std::move(input_sink_), [this](Pump::End) {
-      loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
-    });
-    in_->Begin();
-    return;
+  if (terminal) {
+    terminal_ = std::move(terminal);
+    return BeginTerminal();
   }
-  terminal_ = std::move(terminal);
-  SetBlocking(terminal_.get(), false);
-  UniqueFd source = is_null_[0] ? UniqueFd() : ReopenNonBlocking(child(0), O_RDONLY);
-  UniqueFd sink = ReopenNonBlocking(child(1), O_WRONLY);
   CloseChildSide();
-  out_ = std::make_unique<Pump>(loop_, UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), std::move(sink),
-                                [this](Pump::End end) {
-                                  terminal_taken_ = out_->taken();
-                                  loop_.Defer([pump = std::shared_ptr<Pump>(std::move(out_))] {});
-                                  // Nobody looks at the terminal any more: hang up, as a closed window does.
-                                  if (end == Pump::End::kSinkGone) HangUp();
-                                });
-  if (source) {
-    in_ = std::make_unique<Pump>(loop_, std::move(source),
-                                 UniqueFd(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3)), [this](Pump::End end) {
-                                   loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
-                                   if (end == Pump::End::kSourceEnded) CloseStdin();
-                                 });
+  if (!input_source_) return Ok();
+  return BeginInput(std::move(input_source_), std::move(input_sink_));
+}
+
+Status ProcessStdio::BeginInput(UniqueFd source, UniqueFd sink) {
+  in_ = std::make_unique<Pump>(loop_, std::move(source), std::move(sink), [this](Pump::End end) {
+    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
+    if (terminal_ && end == Pump::End::kSourceEnded) CloseStdin();
+  });
+  return in_->Begin();
+}
+
+Status ProcessStdio::BeginTerminal() {
+  SetBlocking(terminal_.get(), false);
+  UniqueFd sink = ReopenNonBlocking(child(1), O_WRONLY);
+  if (!sink) return Error::Sys("open");
+  UniqueFd output(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!output) return Error::Sys("fcntl");
+  UniqueFd source;
+  UniqueFd input;
+  if (!is_null_[0]) {
+    source = ReopenNonBlocking(child(0), O_RDONLY);
+    if (!source) return Error::Sys("open");
+    input.Reset(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
+    if (!input) return Error::Sys("fcntl");
   }
-  out_->Begin();
-  if (in_) in_->Begin();
+  CloseChildSide();
+  out_ = std::make_unique<Pump>(loop_, std::move(output), std::move(sink), [this](Pump::End end) {
+    terminal_taken_ = out_->taken();
+    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(out_))] {});
+    // Nobody looks at the terminal any more: hang up, as a closed window does. Or nobody has it any more.
+    if (end == Pump::End::kSinkGone || exited_) HangUp();
+  });
+  auto begun = out_->Begin();
+  if (!begun || !source) return begun;
+  return BeginInput(std::move(source), std::move(input));
 }
 
 void ProcessStdio::HangUp() {
@@ -266,6 +277,7 @@ void ProcessStdio::CloseStdin() {
 }
 
 ProcessStdio::Written ProcessStdio::ProcessExited() {
+  exited_ = true;
   // It may be at its end, and so be gone, before this or by it.
   if (out_) out_->TakeAll();
   Written written;
@@ -275,7 +287,8 @@ ProcessStdio::Written ProcessStdio::ProcessExited() {
   }
   // Some of it may still be on its way from the terminal.
   if (written.terminal > 0 && written.kept[1] > 0) written.kept[1] = written.terminal;
-  if (in_ && !terminal_) in_.reset();
+  // A terminal may be another process's still: then its output has not come to an end.
+  if (!out_) HangUp();
   for (UniqueFd& fd : hold_) fd.Reset();
   return written;
 }

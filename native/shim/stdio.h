@@ -58,8 +58,8 @@ class ProcessStdio {
   void CloseChildSide();  // after the fork
 
   // Starts the copying; `terminal` is the master side, when there is one. The directory is by now named as it
-  // will stay.
-  void Begin(UniqueFd terminal, const std::string& directory);
+  // will stay. After an error there is no use in the process, whose streams lead nowhere.
+  Status Begin(UniqueFd terminal, const std::string& directory);
   Status Resize(uint16_t rows, uint16_t columns);
   bool has_terminal() const { return static_cast<bool>(terminal_); }
 
@@ -85,6 +85,8 @@ class ProcessStdio {
  private:
   Status OpenInput(StdioSpec* spec, bool terminal);
   Result<bool> OpenOutput(StdioSpec* spec, int stream, bool terminal);
+  Status BeginInput(UniqueFd source, UniqueFd sink);
+  Status BeginTerminal();
   void HangUp();
   void BeginKeepers(const std::string& directory);
 
@@ -97,6 +99,7 @@ class ProcessStdio {
   UniqueFd input_source_;  // FIFO of input, and the pipe it is copied to
   UniqueFd input_sink_;
   UniqueFd terminal_;
+  bool exited_ = false;
   std::unique_ptr<Keeper> keepers_[3];
   bool is_null_[3] = {false, false, false};
   std::unique_ptr<Pump> in_;

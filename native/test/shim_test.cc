@@ -91,7 +91,7 @@ TEST_CASE("a pump copies all and tells the end; a slow sink holds the source bac
     ended = true;
     loop.Stop();
   });
-  pump.Begin();
+  REQUIRE(pump.Begin().ok());
   std::string sent;
   std::string got;
   REQUIRE(loop.Watch(in.write_end.get(), EPOLLOUT,
@@ -134,7 +134,7 @@ TEST_CASE("a pump whose reader left says so") {
     gone = end == Pump::End::kSinkGone;
     loop.Stop();
   });
-  pump.Begin();
+  REQUIRE(pump.Begin().ok());
   out.read_end.Reset();
   loop.After(5000, [&] { loop.Stop(); });
   loop.Run();
