@@ -69,6 +69,8 @@ export async function explainCriuFailure(
   context: FailureContext,
 ): Promise<unknown> {
   if (!(error instanceof ContainerError) || error.code !== 'ERR_RUNTIME') return error
+  // The runtime did not come to run: the kernel's reason is the reason.
+  if (error.errno !== undefined) return error
   const unsupported = (why: string, path: string, said = ''): ContainerError =>
     new ContainerError('ERR_UNSUPPORTED', `container '${context.containerId}': ${why}; ${error.message}`, {
       ...context,

@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <optional>
 
 #include "core/files.h"
 #include "core/json.h"
@@ -42,15 +44,23 @@ Status CloseToOthers(int directory, const std::string& path) {
     if (scan_fd >= 0) close(scan_fd);
     return error;
   }
-  while (dirent* entry = readdir(scan)) {
+  std::optional<Error> failed;
+  while (!failed) {
+    errno = 0;
+    dirent* entry = readdir(scan);
+    if (entry == nullptr) {
+      if (errno != 0) failed = Error::Sys("readdir", path);
+      break;
+    }
     struct stat st {};
-    if (fstatat(directory, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode)) continue;
-    if (fchmodat(directory, entry->d_name, 0600, 0) == 0) continue;
-    Error error = Error::Sys("fchmodat", path + "/" + entry->d_name);
-    closedir(scan);
-    return error;
+    if (fstatat(directory, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+      failed = Error::Sys("stat", path + "/" + entry->d_name);
+    } else if (S_ISREG(st.st_mode) && fchmodat(directory, entry->d_name, 0600, 0) != 0) {
+      failed = Error::Sys("fchmodat", path + "/" + entry->d_name);
+    }
   }
   closedir(scan);
+  if (failed) return *failed;
   if (fchmod(directory, 0711) != 0) return Error::Sys("fchmod", path);
   return Ok();
 }
@@ -78,24 +88,32 @@ Result<CheckpointDirectory> CheckpointDirectory::Claim(const std::string& bundle
   struct stat st {};
   if (lstat(directory.final_path_.c_str(), &st) == 0) return Exists(name, directory.final_path_);
   auto other = OpenDirectory(directory.path_);
-  if (other && flock(other->get(), LOCK_EX | LOCK_NB) != 0) return Exists(name, directory.final_path_);
+  if (!other && IsShortage(other.error())) return other.error();
+  if (other && flock(other->get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return Error::Sys("flock", directory.path_);
+    return Exists(name, directory.final_path_);
+  }
   // What a dump that was cut off has left.
   auto removed = RemoveTreeAt(AT_FDCWD, directory.path_);
   if (!removed) return removed.error();
   made = MakeDirectory(directory.path_, 0700);
   if (!made) return made.error();
-  auto lock = OpenDirectory(directory.path_);
-  if (!lock) return lock.error();
-  if (flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return Error::Sys("flock", directory.path_);
-  directory.lock_ = std::move(*lock);
-  // Before the dump: when the disk is full this fails, and not after the container has ended.
-  auto written = WriteWholeAt(directory.lock_.get(), "config.json", metadata);
-  if (written) written = MakeDirectory(directory.work_path(), 0700);
-  if (!written) {
+  auto filled = directory.LockAndFill(metadata);
+  if (!filled) {
     directory.Discard();
-    return written.error();
+    return filled.error();
   }
   return directory;
+}
+
+Status CheckpointDirectory::LockAndFill(std::string_view metadata) {
+  auto lock = OpenDirectory(path_);
+  if (!lock) return lock.error();
+  if (flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return Error::Sys("flock", path_);
+  lock_ = std::move(*lock);
+  // Before the dump: when the disk is full this fails, and not after the container has ended.
+  auto written = WriteWholeAt(lock_.get(), "config.json", metadata);
+  return written ? MakeDirectory(work_path(), 0700) : written;
 }
 
 Result<CheckpointDirectory> CheckpointDirectory::Resume(const std::string& bundle, const std::string& name) {
@@ -136,7 +154,8 @@ Status CheckpointDirectory::Commit() {
 }
 
 void CheckpointDirectory::Discard() {
-  (void)RemoveTreeAt(AT_FDCWD, path_);
+  // What withstands a second try goes when the name is used again.
+  if (!RemoveTreeAt(AT_FDCWD, path_)) (void)RemoveTreeAt(AT_FDCWD, path_);
   lock_.Reset();
 }
 

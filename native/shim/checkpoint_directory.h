@@ -33,6 +33,8 @@ class CheckpointDirectory {
   void Discard();
 
  private:
+  Status LockAndFill(std::string_view metadata);
+
   std::string path_;
   std::string final_path_;
   UniqueFd lock_;  // held while the images are written: tells a dump under way from one that was cut off

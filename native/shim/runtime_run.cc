@@ -54,8 +54,14 @@ Result<RuntimeRun> RuntimeRun::Start(const std::string& runtime, const std::vect
   run.log_path = std::move(log_path);
   unlink(run.log_path.c_str());
   UniqueFd null_device;
-  if (fds[0] < 0) null_device.Reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (fds[1] < 0 || fds[2] < 0) run.output.Reset(memfd_create("runtime-output", MFD_CLOEXEC));
+  if (fds[0] < 0) {
+    null_device.Reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null_device) return Error::Sys("open", "/dev/null");
+  }
+  if (fds[1] < 0 || fds[2] < 0) {
+    run.output.Reset(memfd_create("runtime-output", MFD_CLOEXEC));
+    if (!run.output) return Error::Sys("memfd_create");
+  }
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
