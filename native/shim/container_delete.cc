@@ -72,9 +72,13 @@ void Container::DeleteRunRuntime() {
   if (record && !IsOurs(*record)) return DeleteDone(0);
   if (!record && record.error().err == ENOENT) {
     // Never created, or deleted by another hand; or the record alone is gone.
-    if (Find("init"))
+    if (Find("init")) {
       left_cgroups_ = target_ ? LeftCgroups{Directories(target_->cgroups()), true} : LikelyCgroups();
-    return DeleteDone(0);
+      return DeleteDone(0);
+    }
+    // Or a create of ours came to its end before it wrote a record, and could not be undone then.
+    if (access(kOwnRecord, F_OK) != 0 || !RuntimeKnowsId()) return DeleteDone(0);
+    left_cgroups_ = LikelyCgroups();
   }
   if (record) {
     if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = {Directories(*cgroups), true};
