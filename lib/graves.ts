@@ -25,8 +25,21 @@ export async function graveName(): Promise<string> {
   return `${own}.${randomBytes(6).toString('hex')}`
 }
 
+/** Of this program: what could not be removed at once. */
+const kept = new Set<string>()
+
+/** Removes what is out of sight already, and so no error: what cannot be removed now is tried again with the next one. */
+export async function bury(...graves: string[]): Promise<void> {
+  const all = [...graves, ...kept]
+  kept.clear()
+  await Promise.all(
+    all.map((path) => rm(path, { recursive: true, force: true }).catch(() => void kept.add(path))),
+  )
+}
+
 /** Removes what processes that are gone have left in `root`. What cannot be removed stays: it is nobody's container. */
 export async function sweep(root: string): Promise<void> {
+  await bury()
   const entries = await readdir(root).catch(() => [])
   await Promise.all(
     entries.map(async (name) => {

@@ -1,8 +1,8 @@
 // State directories: made whole, removed in one step.
-import { chmod, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
-import { graveName, sweep } from './graves.js'
+import { bury, graveName, sweep } from './graves.js'
 import { errnoOf } from './json_file.js'
 import type { InheritedSpec, ProcessSpec } from './oci.js'
 
@@ -61,7 +61,7 @@ export async function createDirectory(root: string, id: string, state: StateFile
     // Over an empty directory rename(2) succeeds, over a container it does not.
     await rename(temporary, directory)
   } catch (error) {
-    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
+    if (temporary !== undefined) await bury(temporary)
     const code = errnoOf(error)
     if (code === 'ENOTEMPTY' || code === 'EEXIST') throw exists()
     throw fromNodeError(error, { containerId: id })
@@ -73,7 +73,7 @@ export async function removeDirectory(root: string, id: string): Promise<void> {
   try {
     const grave = join(root, await graveName())
     await rename(join(root, id), grave)
-    await rm(grave, { recursive: true, force: true })
+    await bury(grave)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw fromNodeError(error, { containerId: id })
@@ -85,7 +85,7 @@ export async function removeProcessDirectory(root: string, id: string, process: 
   try {
     const grave = join(root, await graveName())
     await rename(join(root, id, process), grave)
-    await rm(grave, { recursive: true, force: true })
+    await bury(grave)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw fromNodeError(error, { containerId: id, processId: process })
