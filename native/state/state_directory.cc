@@ -22,6 +22,12 @@ bool IsSame(const struct stat& a, const struct stat& b) {
          a.st_ctim.tv_nsec == b.st_ctim.tv_nsec;
 }
 
+// Of files that are named from their directory on.
+Error Within(const std::string& directory, Error error) {
+  if (!error.path.empty() && error.path[0] != '/') error.path = directory + "/" + error.path;
+  return error;
+}
+
 // The machine's shortage is an error; every other reason is one of the file's own.
 Status ReadOptional(int dir_fd, const char* name, std::optional<std::string>* out) {
   auto text = ReadFileAt(dir_fd, name);
@@ -51,6 +57,8 @@ Result<ProcessText> ReadFiles(int dir_fd, const std::string& path, const std::st
   if (fstatat(dir_fd, "exitStatus", &st, 0) == 0) {
     out.exit_status_ms =
         static_cast<double>(st.st_mtim.tv_sec) * 1e3 + static_cast<double>(st.st_mtim.tv_nsec) / 1e6;
+  } else if (errno != ENOENT) {
+    return Error::Sys("stat", "exitStatus");
   }
   if (auto read = ReadOptional(dir_fd, "exit.json", &out.exit); !read) return read.error();
   return out;
@@ -71,7 +79,7 @@ Result<std::optional<ProcessText>> ReadProcess(int dir_fd, const std::string& pa
       return Error::Sys("open", path);
     }
     auto read = ReadFiles(fd.get(), path, id);
-    if (!read) return read.error();
+    if (!read) return Within(path, std::move(read.error()));
     struct stat after {};
     bool there = fstatat(dir_fd, id.c_str(), &after, AT_SYMLINK_NOFOLLOW) == 0;
     // Init's directory is nobody else's before or after, and a start is at work in it.
@@ -116,11 +124,11 @@ Result<StateDirectory> ReadStateDirectory(const std::string& path) {
   StateDirectory out;
   for (const char* mark : {kStarting, kOwnRecord, kDumping, kDeleting}) {
     auto there = HasMark(fd.get(), mark);
-    if (!there) return there.error();
+    if (!there) return Within(path, std::move(there.error()));
     out.unfinished = out.unfinished || *there;
   }
   auto earlier = IsOfEarlierBoot(fd.get());
-  if (!earlier) return earlier.error();
+  if (!earlier) return Within(path, std::move(earlier.error()));
   out.earlier_boot = *earlier;
   auto names = DirectoriesIn(fd.get(), path);
   if (!names) return names.error();
