@@ -1,29 +1,21 @@
 // System calls that fail, one after the other, in whole lives of containers: the shim's in a start and in a delete, the
 // addon's in every call of a program. Success or a clear error each time, then everything works, and nothing is left.
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
+import { criuWorks } from '../support/checkpoints.js'
 import { compileProgram } from '../support/compile.js'
-import { callsOf, resourceFaults, withFault, withInjection } from '../support/faults.js'
+import { callsOf, faultsIn, resourceFaults, tryFault, withFault, withInjection } from '../support/faults.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run, text } from '../support/expect.js'
-import { cannotRunContainers, kernelAtLeast, packageRoot } from '../support/machine.js'
+import { cannotRunContainers, kernelAtLeast, packageRoot, which } from '../support/machine.js'
 import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
-
-/** `call n` of all that `counts` has, where something can go wrong with it. */
-function* each(
-  counts: Map<string, number>,
-): Generator<{ call: string; n: number; error: string; what: string }> {
-  for (const [call, error] of Object.entries(resourceFaults)) {
-    for (let n = 1; n <= (counts.get(call) ?? 0); ++n) yield { call, n, error, what: `${call} ${n} ${error}` }
-  }
-}
 
 const settled = (work: Promise<unknown>): Promise<{ code: string; message: string } | null> =>
   work.then(
@@ -44,7 +36,7 @@ describe.skipIf(skip)('faults in the shim', () => {
       (counts.get('clone') ?? 0) + (counts.get('clone3') ?? 0) + (counts.get('vfork') ?? 0),
     ).toBeGreaterThan(0)
     const outcomes = new Map<string, number>()
-    for (const { call, n, error, what } of each(counts)) {
+    for (const { call, n, error, what } of faultsIn(counts)) {
       const container = await create()
       const outcome = await withFault(shimOf(container), call, n, error, () => settled(container.start()))
       const code = outcome?.code ?? 'success'
@@ -85,7 +77,7 @@ describe.skipIf(skip)('faults in the shim', () => {
       measured.delete({ force: true }),
     )
     const outcomes = new Map<string, number>()
-    for (const { call, n, error, what } of each(counts)) {
+    for (const { call, n, error, what } of faultsIn(counts)) {
       const container = await ground.running()
       const outcome = await withFault(shimOf(container), call, n, error, () =>
         settled(container.delete({ force: true })),
@@ -297,6 +289,97 @@ describe.skipIf(skip)('faults in the small verbs of the shim', () => {
   }, 300_000)
 })
 
+describe.skipIf(skip)('faults in the shim at a checkpoint', () => {
+  const ground = useContainers('runc')
+
+  /** Stands for a runtime with a CRIU that works: its dump is a file that everybody may read, as CRIU's are. */
+  function dumper(): string {
+    const path = ground.newPath('runc')
+    const dump = `while [ "$1" != --image-path ]; do shift; done; umask 022; : > "$2/inventory.img"; exit 0`
+    const real = which('runc') as string
+    writeFileSync(path, `#!/bin/sh\ncase "$*" in *" checkpoint "*) ${dump};; esac\nexec ${real} "$@"\n`, {
+      mode: 0o755,
+    })
+    return path
+  }
+
+  // What fails is the dump itself where CRIU does not work; what comes after a dump is then seen with the other one alone.
+  test.each(['runc', 'a dump'] as const)(
+    'each system call of it in turn, %s',
+    async (kind) => {
+      const container = await ground.running(kind === 'runc' ? {} : { runtime: dumper() })
+      const checkpoints = join(container.bundle, 'checkpoints')
+      const modes = (name: string): number[] =>
+        readdirSync(join(checkpoints, name), { withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .map((entry) => statSync(join(checkpoints, name, entry.name)).mode & 0o777)
+      let serial = 0
+      /** Its code, and that it is there as a whole or not at all. */
+      const checkpoint = async (
+        what: string,
+      ): Promise<{ code: string; errno?: number; syscall?: string }> => {
+        const name = `point-${++serial}`
+        const outcome = await container.checkpoint({ name }).then(
+          () => ({ code: 'ok' }),
+          (error: { code: string }) => error,
+        )
+        expect(readdirSync(checkpoints), `${what}: ${JSON.stringify(outcome)}`).toEqual(
+          outcome.code === 'ok' ? [name] : [],
+        )
+        if (outcome.code !== 'ok') return outcome
+        for (const mode of modes(name)) expect(mode, what).toBe(0o600)
+        await container.deleteCheckpoint(name)
+        return outcome
+      }
+      const good = (await checkpoint('no fault')).code
+      expect(good).toBe(kind === 'a dump' || criuWorks() ? 'ok' : 'ERR_UNSUPPORTED')
+      const shim = shimOf(container)
+      const counts = await callsOf(shim, ground.newPath('trace'), () => checkpoint('no fault'))
+      const before = descriptors(shim)
+      const more = {
+        unlink: 'EIO',
+        unlinkat: 'EIO',
+        rmdir: 'EIO',
+        getdents64: 'EIO',
+        flock: 'ENOLCK',
+        fchmod: 'EIO',
+        fchmodat: 'EIO',
+        lstat: 'ENOMEM',
+        newfstatat: 'ENOMEM',
+        memfd_create: 'EMFILE',
+        read: 'EIO',
+        pread64: 'EIO',
+      }
+      const outcomes = new Map<string, number>()
+      let tried = 0
+      let hits = 0
+      // Each attempt of the real one ends in a question to CRIU; the calls before the dump are the same.
+      const most = kind === 'runc' ? 2 : Infinity
+      for (const { call, n, error, what } of faultsIn(counts, { ...resourceFaults, ...more }, most)) {
+        const { value, injected } = await tryFault(shim, call, n, error, () => checkpoint(what))
+        ++tried
+        hits += injected
+        outcomes.set(value.code, (outcomes.get(value.code) ?? 0) + 1)
+        expect([good, 'ERR_SYSCALL', 'ERR_RUNTIME'], `${what}: ${JSON.stringify(value)}`).toContain(
+          value.code,
+        )
+        if (value.code === 'ERR_SYSCALL') {
+          expect(value, what).toMatchObject({ errno: expect.any(Number), syscall: expect.any(String) })
+        }
+        expect(shimOf(container), what).toBe(shim)
+        if (n < (counts.get(call) ?? 0)) continue
+        expect((await checkpoint(`after ${what}`)).code, `after ${what}`).toBe(good)
+        expect((await run(container, 'echo on')).stdout, `after ${what}`).toBe('on\n')
+        expect(descriptors(shim).size, `after ${what}`).toBeLessThanOrEqual(before.size + 1)
+      }
+      expect(hits).toBeGreaterThan(tried * 0.8)
+      expect(outcomes.get(good)).toBeGreaterThan(0)
+      expect(outcomes.get('ERR_SYSCALL')).toBeGreaterThan(0)
+    },
+    300_000,
+  )
+})
+
 describe.skipIf(skip)('a slow disk', () => {
   const ground = useContainers('runc')
 
@@ -331,6 +414,21 @@ describe.skipIf(skip)('faults in the addon', () => {
     const container = await ground.running()
     const program = new Program(
       `const c = await Container.load(args.root, args.id)
+       const text = async ({ stdout }) => {
+         let said = ''
+         for await (const chunk of stdout) said += chunk
+         return said
+       }
+       const withJob = async (id, spec, stdio, work) => {
+         const job = await c.exec(id, spec, stdio)
+         try {
+           return await work(job)
+         } finally {
+           // Whatever fails once does not fail again.
+           for (const end of [() => job.kill('SIGKILL'), () => job.wait(), () => c.removeProcess(id)])
+             await end().catch(() => end()).catch(() => undefined)
+         }
+       }
        const once = async (n) => {
          const said = {}
          const tried = async (what, work) => {
@@ -339,6 +437,12 @@ describe.skipIf(skip)('faults in the addon', () => {
          await tried('load', async () => { await (await Container.load(args.root, args.id)).close() })
          await tried('exec', async () => (await (await c.exec('job-' + n, { args: ['/bin/sh', '-c', 'exit 7'] })).wait()).exitCode)
          await tried('remove', () => c.removeProcess('job-' + n))
+         await tried('keep', () => withJob('kept-' + n, { args: ['/bin/sh', '-c', 'echo x; exit 7'] }, { stdout: 'keep' }, text))
+         await tried('terminal', () => withJob('tty-' + n, { args: ['/bin/sh', '-c', 'read line; stty size'], terminal: true }, { stdin: 'pipe', stdout: 'pipe' }, async (job) => {
+           await job.resize({ columns: 90, rows: 30 })
+           job.stdin.write('go\\n')
+           return (await text(job)).split('\\r\\n')[1]
+         }))
          await tried('pause', () => c.pause())
          await tried('resume', () => c.resume())
          await tried('update', () => c.updateResources({ pids: { limit: 100 + n % 100 } }))
@@ -370,6 +474,8 @@ describe.skipIf(skip)('faults in the addon', () => {
         load: 'ok',
         exec: 7,
         remove: 'ok',
+        keep: 'x\n',
+        terminal: '30 90',
         pause: 'ok',
         resume: 'ok',
         update: 'ok',
@@ -384,6 +490,7 @@ describe.skipIf(skip)('faults in the addon', () => {
       let failures = 0
       // What Node itself does not call here, and survives where it does.
       for (const call of [
+        'pipe2',
         'socket',
         'connect',
         'sendmsg',
