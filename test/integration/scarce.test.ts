@@ -48,6 +48,7 @@ describe.skipIf(skip)('a program that is short', () => {
     const v1 = join(cgroupRoot, 'pids')
     const above = existsSync(v1) ? v1 : cgroupRoot
     const directory = join(above, `${ground.newId()}-program`)
+    if (above === cgroupRoot) writeFileSync(join(above, 'cgroup.subtree_control'), '+pids')
     mkdirSync(directory)
     try {
       return await work(directory)
