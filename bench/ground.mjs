@@ -1,23 +1,14 @@
 // What the bench stands on, and takes away again: a directory, a bundle, the hugetlb mount that crun asks for, and a
 // list of what has to be undone, also after a failure or Ctrl-C.
 import { execFileSync, spawn } from 'node:child_process'
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeBundle } from '../examples/bundle.mjs'
+import { mountHugetlb as mount } from '../test/support/hugetlb.mjs'
 
 const cgroupRoot = '/sys/fs/cgroup'
-const hugetlb = join(cgroupRoot, 'hugetlb')
 
 /** Undone in reverse order, each step whatever the others did. */
 export class Undo {
@@ -116,29 +107,10 @@ export function compile(source, binary, flags = ['-static']) {
   return binary
 }
 
-/** crun 1.8 wants hugetlb as a v1 hierarchy where the others are, and refuses while the v2 mount owns it. */
+/** What crun wants, for as long as the bench runs. */
 export function mountHugetlb(undo) {
-  const isV2 = readdirSync(cgroupRoot).includes('cgroup.controllers')
-  const known = /^hugetlb\t/m.test(readFileSync('/proc/cgroups', 'utf8'))
-  const mounted = / cgroup [^ ]*\bhugetlb\b/m.test(readFileSync('/proc/mounts', 'utf8'))
-  if (isV2 || !known || mounted) return
-  let made = false
-  try {
-    mkdirSync(hugetlb)
-    made = true
-  } catch (error) {
-    if (error.code !== 'EEXIST') throw error
-  }
-  undo.add(`remove ${hugetlb}`, () => {
-    if (made) rmdirSync(hugetlb)
-  })
-  execFileSync('mount', ['-t', 'cgroup', '-o', 'hugetlb', 'none', hugetlb])
-  undo.add(`unmount ${hugetlb}`, async () => {
-    // Somebody else's containers may be in it by now.
-    const used = readdirSync(hugetlb).some((name) => statSync(join(hugetlb, name)).isDirectory())
-    if (used) throw new Error('other containers use it')
-    execFileSync('umount', [hugetlb])
-  })
+  const unmount = mount()
+  if (unmount) undo.add('unmount hugetlb', unmount)
 }
 
 /** The cgroup.procs files of all cgroups that a process is in: a list of paths, one for each hierarchy. */

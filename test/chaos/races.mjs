@@ -12,6 +12,7 @@ import { Container } from '../../dist/index.mjs'
 import { makeBundle } from '../../examples/bundle.mjs'
 import { isAlive, shimsBelow, tracesOf } from './machine.mjs'
 import { randomOf } from './random.mjs'
+import { mountHugetlb } from '../support/hugetlb.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -236,6 +237,7 @@ const load = Array.from({ length: Number(values.load) }, () =>
   spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' }),
 )
 process.stdout.write(`races: seed ${seed}\n`)
+const unmountHugetlb = mountHugetlb()
 const started = Date.now()
 const names = values.ends ? values.ends.split(',') : Object.keys(ends)
 try {
@@ -255,6 +257,7 @@ try {
 } finally {
   for (const child of load) if (isAlive(child.pid)) child.kill('SIGKILL')
   rmSync(directory, { recursive: true })
+  await unmountHugetlb?.()
 }
 if (process.env.RACES_TABLE)
   for (const [key, count] of [...counts].sort()) process.stdout.write(`  ${key}: ${count}\n`)

@@ -16,6 +16,7 @@ import { Host } from './host.mjs'
 import { Lane, Violation } from './lane.mjs'
 import { shimOf, shimsBelow, tracesOf } from './machine.mjs'
 import { randomOf } from './random.mjs'
+import { mountHugetlb } from '../support/hugetlb.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -47,6 +48,7 @@ writeFileSync(join(bundle, 'config.json'), JSON.stringify(config))
 const count = { steps: 0, shimKills: 0, exits: 0, unknown: 0 }
 const host = new Host(root)
 const ground = { root, bundle, unique, runtimes: ['runc', 'crun'], killRate: Number(values['kill-rate']) }
+const unmountHugetlb = mountHugetlb()
 const started = Date.now()
 process.stdout.write(`chaos: seed ${seed}\n`)
 const all = Array.from(
@@ -111,6 +113,7 @@ try {
 }
 if (failed && !values.keep) for (const lane of all) await lane.scrape().catch(() => undefined)
 await host.end()
+await unmountHugetlb?.()
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
 process.stdout.write(
   `chaos: ${count.steps} steps in ${seconds} s, ${host.kills} kills of the program, ${count.shimKills} of shims; ` +

@@ -28,12 +28,6 @@ export function isCgroupV2(): boolean {
   return existsSync(join(cgroupRoot, 'cgroup.controllers'))
 }
 
-/** crun 1.8 reads hugetlb of every container on v1, and fails where that controller is on the v2 mount. */
-export function wantsHugetlb(): boolean {
-  if (isCgroupV2() || !/^hugetlb\t/m.test(readFileSync('/proc/cgroups', 'utf8'))) return false
-  return !/ cgroup [^ ]*\bhugetlb\b/m.test(readFileSync('/proc/mounts', 'utf8'))
-}
-
 function isStatic(path: string): boolean {
   try {
     return !execFileSync('ldd', [path], { stdio: ['ignore', 'pipe', 'pipe'] })
