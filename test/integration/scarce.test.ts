@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { ContainerOptions } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
-import { cannotRunContainers, cgroupRoot } from '../support/machine.js'
+import { cannotRunContainers, cgroupRoot, isSanitized } from '../support/machine.js'
 import { descriptors, shimsBelow, statusLine } from '../support/processes.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
@@ -231,7 +231,7 @@ describe.skipIf(skip)('a program that is short', () => {
     })
   })
 
-  test('of memory', async () => {
+  test.skipIf(isSanitized)('of memory', async () => {
     const limit = (pid: number, more: number): number =>
       Number(statusLine(pid, 'VmSize').replace(' kB', '')) * KiB + more
     const outcomes = await starve(

@@ -72,5 +72,8 @@ export function kernelAtLeast(major: number, minor: number): boolean {
   return a > major || (a === major && b >= minor)
 }
 
+/** A sanitizer ends the program that has no memory for its own part. */
+export const isSanitized = process.env['LIBCONTAINER_SANITIZER'] !== undefined
+
 /** AddressSanitizer's own memory is many times that of what it looks at: figures of it say nothing then. */
 export const isMemoryTold = process.env['LIBCONTAINER_SANITIZER'] !== 'address'
