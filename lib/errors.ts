@@ -143,6 +143,11 @@ export function toContainerError(failure: NativeFailure, context: FailureContext
   )
 }
 
+/** `'ENOENT'`, of an error thrown by Node's own functions. */
+export function errnoOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code
+}
+
 /** An error thrown by Node's own fs functions, as a ContainerError; anything else is passed on. */
 export function fromNodeError(error: unknown, context: FailureContext = {}): unknown {
   if (!(error instanceof Error) || typeof (error as NodeJS.ErrnoException).errno !== 'number') return error

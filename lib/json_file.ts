@@ -6,10 +6,6 @@ import type { OciConfig } from './oci.js'
 
 const maxFileBytes = 16 * 1024 * 1024
 
-export function errnoOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException | undefined)?.code
-}
-
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

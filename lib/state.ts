@@ -1,9 +1,8 @@
 // State directories: made whole, removed in one step.
 import { chmod, mkdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, fromNodeError } from './errors.js'
+import { ContainerError, errnoOf, fromNodeError } from './errors.js'
 import { bury, graveName, sweep } from './graves.js'
-import { errnoOf } from './json_file.js'
 import type { InheritedSpec, ProcessSpec } from './oci.js'
 
 /** `<root>/<id>/state.json`: the keys of containerd 0.2's runtime package, and three more. */

@@ -145,7 +145,6 @@ TEST_CASE("children have the bounding set that they are to have, whichever task 
     lc::nsexec::ChildMemory memory;
     lc::nsexec::Bounding bounding;
     const uint64_t whole = bounding.HeldFor(0);
-    std::string said;
     for (uint64_t wanted : {kFew, kFew, kKill, whole, kFew, whole}) {
       auto plan = PlanOf({"grep", "CapBnd", "/proc/self/status"}, ends[1]);
       plan.bounding = wanted;

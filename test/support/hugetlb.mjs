@@ -19,19 +19,20 @@ async function unmount(made) {
   let last
   // The kernel gives the hierarchy back only when the last dead cgroup in it is gone.
   for (let attempt = 0; attempt < 50; ++attempt) {
-    // Somebody else's containers may be in it by now.
-    const used = readdirSync(hugetlb).some((name) => statSync(join(hugetlb, name)).isDirectory())
     try {
+      // Somebody else's containers may be in it by now.
+      const used = readdirSync(hugetlb).some((name) => statSync(join(hugetlb, name)).isDirectory())
       if (used) throw new Error('other containers use it')
       execFileSync('umount', [hugetlb], { stdio: 'pipe' })
-      if (made) rmdirSync(hugetlb)
-      return
+      last = undefined
+      break
     } catch (error) {
       last = error
       await sleep(200)
     }
   }
-  throw new Error(`LEFT BEHIND: ${hugetlb} is still mounted: ${String(last)}`)
+  if (last) throw new Error(`LEFT BEHIND: ${hugetlb} is still mounted: ${String(last)}`)
+  if (made) rmdirSync(hugetlb)
 }
 
 export function mountHugetlb() {
