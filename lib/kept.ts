@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream'
 import { openReadable } from './descriptors.js'
 import { ContainerError, type NativeFailure, toContainerError } from './errors.js'
+import { HandOver } from './hand_over.js'
 import type { NativeBinding } from './native.js'
 
 /** What a program has of a stream once it follows it. */
@@ -22,6 +23,7 @@ export class KeptStream extends Readable {
   #pipe: Readable | null = null
   #attaching = false
   #at = 0
+  #end: HandOver | null = null
 
   constructor(native: NativeBinding, follow: Follow) {
     super()
@@ -39,11 +41,14 @@ export class KeptStream extends Readable {
     callback(error)
   }
 
-  /** A reader that flows has all up to position `total` when this resolves; any other has it still before it. */
-  async delivered(total: number): Promise<void> {
-    while (this.readableFlowing === true && !this.destroyed && !this.readableEnded && this.#at < total) {
-      await new Promise((resolve) => setTimeout(resolve, 1))
-    }
+  /** The process has exited, having written up to position `total`. */
+  exited(total: number): void {
+    this.#end = new HandOver({ stream: this, total, taken: () => this.#at, isDry: () => false })
+  }
+
+  /** After the exit: resolves once a reader has what was written before it. */
+  async handedOver(): Promise<void> {
+    await this.#end?.done()
   }
 
   async #attach(): Promise<void> {

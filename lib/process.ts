@@ -116,8 +116,6 @@ export class Process {
   #spec: ProcessSpec | (() => ProcessSpec)
   readonly #kept: [KeptStream | null, KeptStream | null]
   #exit: ExitStatus | null = null
-  #written = nothingWritten
-  #delivered = false
   #waiters = new Set<Waiter>()
 
   /** @internal Processes are made by Container. */
@@ -140,15 +138,6 @@ export class Process {
     return new KeptStream(this.#host.native, (at, fd) =>
       this.#host.follow({ op: 'follow', process: this.id, stream, at }, this.#context(), fd),
     )
-  }
-
-  /** What was written before the exit, to kept streams that somebody reads. */
-  #keptDelivered(): Promise<unknown> {
-    const none = Promise.resolve()
-    return Promise.all([
-      this.#kept[0]?.delivered(this.#written.stdout) ?? none,
-      this.#kept[1]?.delivered(this.#written.stderr) ?? none,
-    ])
   }
 
   /** The handle that it belongs to. */
@@ -178,24 +167,30 @@ export class Process {
   }
 
   /** @internal The shim, or the disk, says that it ended. */
-  exited(exit: WireExit, written: WireWritten = this.#written): void {
+  exited(exit: WireExit, written: WireWritten = nothingWritten): void {
     if (this.#exit) return
     this.#exit = toExitStatus(exit)
-    const finish = (): void => {
-      this.#delivered = true
-      const waiters = this.#waiters
-      this.#waiters = new Set()
+    this.#streams?.exited(written.terminal)
+    this.#kept[0]?.exited(written.stdout)
+    this.#kept[1]?.exited(written.stderr)
+    void this.#release([...this.#waiters], this.#exit)
+  }
+
+  /** They are told of the exit, once those who read its output have it. */
+  #release(waiters: readonly Waiter[], status: ExitStatus): void | Promise<void> {
+    const release = (): void => {
       for (const waiter of waiters) {
+        if (!this.#waiters.delete(waiter)) continue
         this.#host.native.unref()
-        const status = this.#exit as ExitStatus
-        // Once more: who waits may have begun to read only when the exit was known.
-        if (this.#kept[0] || this.#kept[1]) void this.#keptDelivered().then(() => waiter.resolve(status))
-        else waiter.resolve(status)
+        waiter.resolve(status)
       }
     }
-    this.#written = written
-    if (!this.#streams?.open && !this.#kept[0] && !this.#kept[1]) return finish()
-    Promise.all([this.#streams?.drain(written.terminal), this.#keptDelivered()]).then(finish, finish)
+    if (waiters.length === 0) return
+    const [stdout, stderr] = this.#kept
+    if (!this.#streams?.open && !stdout && !stderr) return release()
+    return Promise.all([this.#streams?.handedOver(), stdout?.handedOver(), stderr?.handedOver()]).then(
+      release,
+    )
   }
 
   /** @internal Nobody will tell of the exit any more. */
@@ -209,21 +204,26 @@ export class Process {
   }
 
   /**
-   * The exit status, also for a process loaded after its exit. Resolves when all that was written before the exit has
-   * been delivered to `'pipe'` readers; a background child that keeps the pipe open delays nothing, and its later
-   * output still arrives on the stream. An aborted wait ends nothing but itself.
-   * ERR_SHIM_EXITED when the handle is closed meanwhile.
+   * Resolves with the exit status, also for a process loaded after its exit.
+   *
+   * Once the program has begun to read a stream, by `'data'`, `'readable'`, `for await`, `pipe()`, `pipeline()` or
+   * `resume()`, `wait()` resolves when all that was written before the exit has been handed to that reader, whether the
+   * reader pauses meanwhile or not. It waits for no stream that:
+   * - nobody has begun to read when the exit is known: the output stays where it is, for a reader that comes later;
+   * - was paused for good: its reader takes nothing for one second while there is something to take. That is also a
+   *   reader that itself awaits `wait()`, or a destination of `pipe()` that takes no more;
+   * - was destroyed.
+   *
+   * What a background child writes after the exit delays nothing, and still arrives on the stream. An aborted wait ends
+   * nothing but itself.
+   * @throws {ContainerError} ERR_SHIM_EXITED when the handle is closed meanwhile.
    */
   wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
     try {
       checkObject(options, 'options')
       const signal = checkAbortSignal(options.signal)
-      if (this.#exit && this.#delivered) {
-        // A reader that came after the exit was told: it too has the output first.
-        const status = this.#exit
-        return Promise.all([this.#streams?.settle(), this.#keptDelivered()]).then(() => status)
-      }
-      if (signal?.aborted) return Promise.reject(signal.reason as Error)
+      const status = this.#exit
+      if (signal?.aborted && !status) return Promise.reject(signal.reason as Error)
       return new Promise<ExitStatus>((resolve, reject) => {
         const waiter: Waiter = { resolve, reject }
         if (signal) {
@@ -238,7 +238,9 @@ export class Process {
         }
         this.#waiters.add(waiter)
         this.#host.native.ref()
-        if (!this.#exit) {
+        if (status) {
+          void this.#release([waiter], status)
+        } else {
           this.#host.watch().catch((error: unknown) => {
             if (this.#waiters.delete(waiter)) this.#host.native.unref()
             waiter.reject(error as Error)

@@ -1,9 +1,9 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
-import { readSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type Incoming, isBun, openReadable, openWritable } from './descriptors.js'
 import { checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
 import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { HandOver } from './hand_over.js'
 import type { NativeBinding } from './native.js'
 import type { WireStdio } from './shim.js'
 
@@ -26,12 +26,12 @@ export interface StdioNames {
   stderr: string
 }
 
-/** The reading end of a `'pipe'`, and how much of it has been handed to its reader. */
+/** The reading end of a `'pipe'`, and how much of it was written before the exit. */
 class Output {
   readonly stream: Incoming
   readonly #native: NativeBinding
   readonly #fd: number
-  #forced = 0
+  #end: HandOver | null = null
 
   constructor(native: NativeBinding, fd: number) {
     this.#native = native
@@ -40,68 +40,29 @@ class Output {
   }
 
   /**
-   * Hands over what was written before the exit, even past the high water mark: it is no more than the kernel's own
-   * buffer holds, and a reader that waits for the exit first must not wait for ever. `total` is known of a terminal,
-   * whose output the shim copies; of a pipe, what lies in it now is what was written before.
+   * The process has exited. `total` is known of a terminal, whose output the shim copies; of a pipe, what lies in it
+   * now is what was written before. Nothing is read here: the stream takes it when its reader wants it.
    */
-  async drain(total: number | null): Promise<void> {
-    if (isBun) return this.#drainBun(total)
-    let missing = total === null ? this.#pending() : total - this.#delivered()
-    while (missing > 0 && this.#open()) {
-      const got = this.#force(missing)
-      if (got < 0) break
-      if (got === 0) await new Promise((resolve) => setTimeout(resolve, 1))
-      missing = total === null ? missing - got : total - this.#delivered()
-      if (got === 0 && total === null) break
-    }
-    await this.settle()
+  exited(total: number | null): void {
+    const { stream } = this
+    this.#end = new HandOver({
+      stream,
+      total: total ?? stream.bytesRead + this.#pending(),
+      taken: () => stream.bytesRead,
+      // A pipe is the container's too, which may have read some of it back; of a terminal the shim writes the rest. Bun
+      // reads ahead, so that an empty pipe says nothing there.
+      isDry: () => total === null && !isBun && this.#pending() === 0,
+    })
   }
 
-  /** Bun may have read ahead, so that nothing can be read past it: what no reader takes now it gets later. */
-  async #drainBun(total: number | null): Promise<void> {
-    const wanted = total ?? this.stream.bytesRead + this.#pending()
-    while (this.#open() && this.stream.readableFlowing === true && this.stream.bytesRead < wanted) {
-      await new Promise((resolve) => setTimeout(resolve, 1))
-    }
-    await this.settle()
-  }
-
-  #open(): boolean {
-    return !this.stream.destroyed && !this.stream.readableEnded
-  }
-
-  #delivered(): number {
-    return this.stream.bytesRead + this.#forced
+  /** Resolves once a reader has what was written before the exit. */
+  async handedOver(): Promise<void> {
+    await this.#end?.done()
   }
 
   #pending(): number {
-    return this.#open() ? this.#native.pendingBytes(this.#fd) : 0
-  }
-
-  /** Reads by the descriptor itself, on the one thread that reads it, so the order holds; -1 at its end. */
-  #force(limit: number): number {
-    const chunk = Buffer.allocUnsafe(Math.min(limit, 65536))
-    try {
-      const got = readSync(this.#fd, chunk)
-      if (got === 0) return -1
-      this.#forced += got
-      this.stream.push(chunk.subarray(0, got))
-      return got
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? 0 : -1
-    }
-  }
-
-  /** A reader that flows, or that was called and comes in a moment, has the data before wait() resolves. */
-  async settle(): Promise<void> {
-    for (let turn = 0; this.#open() && this.stream.readableLength > 0; ++turn) {
-      if (
-        this.stream.readableFlowing !== true &&
-        turn >= (this.stream.listenerCount('readable') > 0 ? 20 : 1)
-      )
-        break
-      await new Promise((resolve) => setImmediate(resolve))
-    }
+    const { destroyed, readableEnded } = this.stream
+    return destroyed || readableEnded ? 0 : this.#native.pendingBytes(this.#fd)
   }
 }
 
@@ -198,24 +159,22 @@ export class ProcessStreams {
     for (const output of this.#outputs) output?.stream.destroy()
   }
 
-  /** What lies in the streams goes to whoever reads them now. */
-  async settle(): Promise<void> {
-    const [stdout, stderr] = this.#outputs
-    await Promise.all([stdout?.settle() ?? Promise.resolve(), stderr?.settle() ?? Promise.resolve()])
-  }
-
   /** False where there is no stream of which the exit makes a difference. */
   get open(): boolean {
     return this.stdin !== null || this.#outputs.some((output) => output !== null)
   }
 
-  /** After the exit: resolves once the readers have what was written before it. */
-  async drain(terminalBytes: number): Promise<void> {
+  /** The process has exited, having written so much to its terminal, if it has one. */
+  exited(terminalBytes: number): void {
     if (this.stdin && !this.stdin.destroyed) this.stdin.destroy()
     const [stdout, stderr] = this.#outputs
-    await Promise.all([
-      stdout?.drain(this.#terminal ? terminalBytes : null) ?? Promise.resolve(),
-      stderr?.drain(null) ?? Promise.resolve(),
-    ])
+    stdout?.exited(this.#terminal ? terminalBytes : null)
+    stderr?.exited(null)
+  }
+
+  /** After the exit: resolves once the readers have what was written before it. */
+  async handedOver(): Promise<void> {
+    const [stdout, stderr] = this.#outputs
+    await Promise.all([stdout?.handedOver(), stderr?.handedOver()])
   }
 }
