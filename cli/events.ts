@@ -12,7 +12,7 @@ import {
 import { complain, isGone } from './failure.js'
 import { commandLine } from './format.js'
 import { Listing } from './listing.js'
-import { outputIsOver, writeJson, writeOut } from './output.js'
+import { checkOutput, outputIsOver, writeJson, writeOut } from './output.js'
 import { ending } from './ps.js'
 import { findContainer } from './roots.js'
 
@@ -187,7 +187,10 @@ export async function events(
   let ready = false
   let writing = Promise.resolve()
   const tell = (event: Told): void => {
-    writing = writing.then(() => (options.json ? writeJson(event) : writeOut(line(event))))
+    // The first failure ends the loop below, and is thrown there.
+    writing = writing
+      .then(() => (options.json ? writeJson(event) : writeOut(line(event))))
+      .catch(() => undefined)
   }
   const followed = new Map<string, Followed>()
   const follow = async (root: string, id: string): Promise<void> => {
@@ -229,6 +232,7 @@ export async function events(
       for (const [key, one] of followed) if (one.gone) followed.delete(key)
     }
     await writing
+    checkOutput()
     return 0
   } finally {
     for (const listing of listings) listing.close()

@@ -5,7 +5,7 @@ import { constants } from 'node:os'
 import { InvalidArgumentError } from 'commander'
 import { type Container, ContainerError, type Process, type ProcessSpec } from 'libcontainer'
 import { complain, Failure } from './failure.js'
-import { outputIsOver, writeJson } from './output.js'
+import { checkOutput, outputFailed, writeJson } from './output.js'
 import { findContainer } from './roots.js'
 
 export interface ExecOptions {
@@ -64,26 +64,59 @@ function specOf(container: Container, args: string[], options: ExecOptions): Pro
   return spec
 }
 
-/** Hands a stream on as it comes; `rest()`, once the process has exited, what of it is still to be handed on. */
-function copy(from: Readable, to: NodeJS.WriteStream): { rest(): Promise<void> } {
-  from.on('data', (chunk: Buffer) => {
-    if (outputIsOver() && to === process.stdout) from.destroy()
-    else if (!to.write(chunk)) {
-      from.pause()
-      to.once('drain', () => from.resume())
-    }
-  })
-  // Nobody reads any more: so the process is told by SIGPIPE, as in any pipeline.
-  to.once('error', () => from.destroy())
-  from.on('error', () => undefined)
-  return {
-    async rest() {
-      while (!from.destroyed && from.readableLength > 0) {
-        from.resume()
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-      await new Promise<void>((resolve) => to.write('', () => resolve()))
-    },
+/** A stream that is handed on as it comes. */
+class Copy {
+  readonly #from: Readable
+  readonly #to: NodeJS.WriteStream
+  readonly #name: 'stdout' | 'stderr'
+  #lost = false
+
+  constructor(from: Readable, name: 'stdout' | 'stderr') {
+    this.#from = from
+    this.#to = process[name]
+    this.#name = name
+    from.on('data', (chunk: Buffer) => this.#write(chunk))
+    from.on('error', () => undefined)
+    this.#to.on('error', (error: Error) => this.#fail(error))
+  }
+
+  /** True while it waits for whoever reads `to`. */
+  get blocked(): boolean {
+    return !this.#lost && this.#to.writableNeedDrain
+  }
+
+  /** Resolves when `to` takes more, or never will. */
+  async unblocked(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      if (!this.blocked) return resolve()
+      this.#to.once('drain', resolve)
+      this.#to.once('error', () => resolve())
+      this.#to.once('close', resolve)
+    })
+  }
+
+  /** Resolves when all that was written is on its way. */
+  async flushed(): Promise<void> {
+    if (this.#lost || this.#to.writableLength === 0) return
+    await new Promise<void>((resolve) => this.#to.write('', () => resolve()))
+  }
+
+  #write(chunk: Buffer): void {
+    if (this.#lost) return
+    const goesOn = this.#to.write(chunk, (error) => {
+      if (error) this.#fail(error)
+    })
+    if (goesOn || this.#lost) return
+    this.#from.pause()
+    void this.unblocked().then(() => this.#from.resume())
+  }
+
+  /** Nobody reads any more, or the disk is full: the process is told by SIGPIPE, as in any pipeline. */
+  #fail(error: Error): void {
+    if (this.#lost) return
+    this.#lost = true
+    outputFailed(this.#name, error)
+    this.#from.destroy()
   }
 }
 
@@ -118,16 +151,21 @@ async function follow(job: Process, options: ExecOptions): Promise<{ stdout: str
     })
   }
   const kept: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] }
-  const copies: { rest(): Promise<void> }[] = []
+  const copies: Copy[] = []
   for (const name of ['stdout', 'stderr'] as const) {
     const stream = job[name]
     if (!stream) continue
     if (options.json) stream.on('data', (chunk: Buffer) => kept[name].push(chunk))
-    else copies.push(copy(stream, process[name]))
+    else copies.push(new Copy(stream, name))
   }
   try {
     await job.wait()
-    await Promise.all(copies.map((each) => each.rest()))
+    // wait() takes a stream that is paused for long for one that nobody reads on; this one waits for its reader.
+    while (copies.some(({ blocked }) => blocked)) {
+      await Promise.all(copies.map((copy) => copy.unblocked()))
+      await job.wait()
+    }
+    await Promise.all(copies.map((copy) => copy.flushed()))
   } finally {
     for (const clean of cleaning) clean()
   }
@@ -154,6 +192,9 @@ export async function exec(
     })
     const written = await follow(job, options)
     const { exitCode, signal, oomKilled, known, exitedAt } = await job.wait()
+    // Gone already when the container was deleted meanwhile.
+    await container.removeProcess(id).catch(() => undefined)
+    checkOutput()
     if (options.json) {
       await writeJson({
         container: containerId,
@@ -172,8 +213,6 @@ export async function exec(
     } else if (oomKilled) {
       complain(new Failure('ERR_OOM_KILLED', `process '${id}' was ended for want of memory`))
     }
-    // Gone already when the container was deleted meanwhile.
-    await container.removeProcess(id).catch(() => undefined)
     return exitCode
   } finally {
     await container.close()

@@ -6,6 +6,7 @@ import type { ContainerState } from 'libcontainer'
 import { events } from './events.js'
 import { exec, exitExecFailure, failureCode, parseUser } from './exec.js'
 import { complain, exitFailure, exitUsage, Failure } from './failure.js'
+import { checkOutput } from './output.js'
 import { ps } from './ps.js'
 import { chooseRoots, defaultRoot } from './roots.js'
 import { stats } from './stats.js'
@@ -151,6 +152,7 @@ cannot be executed, 125 when exec failed otherwise. SIGINT, SIGTERM, SIGHUP, SIG
   )
   .exitOverride((error) => {
     usage = exitExecFailure
+    failed = failureCode
     throw error
   })
   .action(
@@ -190,12 +192,24 @@ program.addHelpText(
 Exit code: 0; 1 when something failed, said on stderr with its code; 2 for wrong words. exec has its own: see its help.`,
 )
 
-async function main(): Promise<number> {
+/** Its help and its version are written by commander, whose failures come as an event. */
+async function parse(): Promise<number> {
   try {
     await program.parseAsync()
     return exitCode
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usage
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode !== 0) return usage
+    await new Promise((resolve) => setImmediate(resolve))
+    checkOutput()
+    return 0
+  }
+}
+
+async function main(): Promise<number> {
+  try {
+    return await parse()
+  } catch (error) {
     complain(error)
     return error instanceof Failure && error.code === 'ERR_USAGE' ? usage : failed(error)
   }

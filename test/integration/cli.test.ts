@@ -1,5 +1,5 @@
 // The command line over real containers: what it prints, to whom, and with which exit code.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -63,6 +63,12 @@ describe.skipIf(cannotRunContainers())('the command over containers', () => {
   const ask = (...words: string[]): Promise<Answer> => runCommand(ground.root, words)
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   const json = async (...words: string[]): Promise<any> => JSON.parse((await ask(...words)).stdout)
+
+  /** Directories of the processes that exec() has started. */
+  const jobsOf = (id: string): string[] =>
+    readdirSync(join(ground.root, id), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && entry.name !== 'init')
+      .map(({ name }) => join(ground.root, id, name))
 
   test('ps tells of each state, in a table, as ids and as JSON, and touches no shim', async () => {
     const running = await ground.running({ labels: ['team=blue'] })
@@ -202,6 +208,87 @@ describe.skipIf(cannotRunContainers())('the command over containers', () => {
     const line = `'${process.execPath}' '${commandFile}' exec '${id}' yes | head -n 1; echo $\{PIPESTATUS[0]}`
     const env = { ...process.env, LIBCONTAINER_ROOT: ground.root }
     expect(execFileSync('bash', ['-c', line], { encoding: 'utf8', env })).toBe('y\n141\n')
+  })
+
+  test('exec waits for a reader that is slow, longer than wait() does', async () => {
+    const { id } = await ground.running()
+    const command = new Command(ground.root, ['exec', id, 'seq', '1', '40000'])
+    // Nobody reads until its own wait() has given up on the stream: by then the process is gone.
+    command.child.stdout?.pause()
+    await eventually('it runs', () => existsSync(join(ground.root, id)) && jobsOf(id).length > 0)
+    await eventually('its process has ended', () =>
+      jobsOf(id).every((job) => existsSync(join(job, 'exitStatus'))),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    command.child.stdout?.resume()
+    expect(await command.ended).toEqual({ code: 0, signal: null })
+    expect(command.stdout).toBe(Array.from({ length: 40_000 }, (_, n) => `${n + 1}\n`).join(''))
+  })
+
+  test('a full disk is said in one line, with 1, and with 125 for exec', async () => {
+    const { id } = await ground.running()
+    const said = 'libcontainer: ERR_OUTPUT: cannot write to stdout: ENOSPC: no space left on device, write\n'
+    const answers = [
+      [['--version'], '>', 1, said],
+      [['--help'], '>', 1, said],
+      [['exec', '--help'], '>', 125, said],
+      [['ps'], '>', 1, said],
+      [['ps', '--json'], '>', 1, said],
+      [['ps', '--quiet'], '>', 1, said],
+      [['stats'], '>', 1, said],
+      [['stats', '--json', '--interval', '0.1'], '>', 1, said],
+      [['events'], '>', 1, said],
+      [['events', '--json', id], '>', 1, said],
+      [['top'], '>', 1, 'libcontainer: ERR_NOT_A_TERMINAL: top wants a terminal: `stats` is for scripts\n'],
+      [['exec', id, 'echo', 'x'], '>', 125, said],
+      [['exec', id, 'yes'], '>', 125, said],
+      [['exec', '--json', id, 'true'], '>', 125, said],
+      // What it does not lose is no failure, and what cannot be said is in the exit code.
+      [['exec', id, 'sh', '-c', 'echo x >&2; exit 3'], '>', 3, 'x\n'],
+      [['ps', '--frob'], '2>', 2, ''],
+      [['ps', 'nobody'], '2>', 1, ''],
+      [['exec', 'nobody', 'true'], '2>', 125, ''],
+      [['exec', id, 'sh', '-c', 'echo x >&2; exit 3'], '2>', 125, ''],
+      [['exec', id, 'sh', '-c', 'exit 3'], '2>', 3, ''],
+    ] as const
+    for (const [words, redirection, code, stderr] of answers) {
+      const line = `'${process.execPath}' '${commandFile}' "$@" ${redirection} /dev/full`
+      const answer = spawnSync('sh', ['-c', line, 'sh', ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, LIBCONTAINER_ROOT: ground.root },
+      })
+      expect({ code: answer.status, stderr: answer.stderr }, `${words.join(' ')} ${redirection}`).toEqual({
+        code,
+        stderr,
+      })
+    }
+    expect(jobsOf(id)).toEqual([])
+  })
+
+  test('a reader that has left is no error, whichever stream it was', async () => {
+    const { id } = await ground.running()
+    const ends = [
+      [['--version'], 'stdout', 0],
+      [['ps'], 'stdout', 0],
+      [['stats', '--json', '--interval', '0.1'], 'stdout', 0],
+      [['events'], 'stdout', 0],
+      [['exec', '--json', id, 'true'], 'stdout', 0],
+      [['exec', id, 'yes'], 'stdout', 141],
+      [['exec', id, 'sh', '-c', 'yes >&2'], 'stderr', 141],
+      [['exec', id, 'sh', '-c', 'trap "" PIPE; yes >&2; yes; exit 5'], 'stderr', 5],
+      [['ps', 'nobody'], 'stderr', 1],
+    ] as const
+    for (const [words, name, code] of ends) {
+      const command = new Command(ground.root, words)
+      command.child[name]?.destroy()
+      if (code === 5)
+        await eventually(
+          'the other stream',
+          () => command.stdout.length > 0 && command.child.stdout?.destroy(),
+        )
+      expect(await command.ended, words.join(' ')).toEqual({ code, signal: null })
+      expect(name === 'stdout' ? command.stderr : '', words.join(' ')).toBe('')
+    }
   })
 
   test('exec passes signals on', async () => {
