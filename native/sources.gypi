@@ -48,6 +48,7 @@
       "native/nsexec/child_memory.cc",
       "native/nsexec/clone.cc",
       "native/nsexec/confine.cc",
+      "native/nsexec/join.cc",
       "native/nsexec/parent.cc"
     ],
     "events_sources": [

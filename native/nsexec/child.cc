@@ -1,5 +1,6 @@
-// The far side of an exec: runs between fork and execve, by system calls alone. The order of the steps is
-// that of runc's last stage; why each stands where it does is said beside it.
+// The second task of an exec, which becomes the process: runs between fork and execve, by system calls alone.
+// The container sees all of it, so it has nothing of the host but the channel. The order of the steps is that
+// of runc's last stage; why each stands where it does is said beside it.
 #include "nsexec/child.h"
 
 #include <fcntl.h>
@@ -25,19 +26,11 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/confine.h"
+#include "nsexec/report.h"
 
 namespace lc::nsexec {
-namespace {
 
-// The channel to the parent is moved here, the first number after stdio, so that one close_range(2) closes
-// the rest.
-constexpr int kChannel = 3;
-constexpr size_t kMaxPasswdBytes = 16U << 20U;
-constexpr size_t kMaxHomeBytes = sizeof("HOME=") + 4096;
-
-enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
-
-[[noreturn]] void Fail(int channel, const char* call, int err, OnPath on_path = kNoPath) {
+[[noreturn]] void Fail(int channel, const char* call, int err, OnPath on_path) {
   ChildReport report;
   report.kind = ChildReport::kFailed;
   report.err = err;
@@ -50,99 +43,20 @@ enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
   __builtin_trap();
 }
 
-void Check(int channel, bool good, const char* call, OnPath on_path = kNoPath) {
-  if (!good) Fail(channel, call, errno, on_path);
+void CloseAbove(int last, int highest) {
+  if (syscall(SYS_close_range, last + 1, ~0U, 0) == 0) return;
+  // Before Linux 5.9. The limit of now says nothing of what was opened before it was lowered.
+  for (int fd = last + 1; fd <= highest; ++fd) close(fd);
 }
+
+namespace {
+
+constexpr size_t kMaxPasswdBytes = 16U << 20U;
+constexpr size_t kMaxHomeBytes = sizeof("HOME=") + 4096;
 
 void UnblockSignals() {
   uint64_t none = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
-}
-
-void JoinCgroups(const ChildPlan& plan, int channel) {
-  if (Without("cgroups")) return;
-  for (int fd : plan.cgroup_procs) {
-    ssize_t n = -1;
-    // A freshly made cpuset or one under memory pressure answers EINVAL for a moment (runc retries too).
-    for (int attempt = 0; attempt < 5; ++attempt) {
-      n = pwrite(fd, "0", 1, 0);
-      if (n == 1 || errno != EINVAL) break;
-      timespec pause{0, 30'000'000};
-      syscall(SYS_nanosleep, &pause, nullptr);
-    }
-    Check(channel, n == 1, "write cgroup.procs");
-  }
-}
-
-void SetAffinity(const std::optional<cpu_set_t>& cpus, int channel) {
-  if (!cpus) return;
-  Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*cpus) == 0, "sched_setaffinity");
-}
-
-// What the program that started the shim was bound to is its own affair (runc does so since 1.2). The kernel
-// keeps of it what the cgroup allows; where that is nothing, it was right as it was.
-void ForgetAffinity() {
-  cpu_set_t all;
-  memset(&all, 0xff, sizeof(all));
-  (void)sched_setaffinity(0, sizeof(all), &all);
-}
-
-void JoinRdt(const ChildPlan& plan, int channel) {
-  if (plan.rdt_tasks < 0) return;
-  Check(channel, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
-}
-
-void SetOomScore(int score, int channel) {
-  // Still in the host's mount namespace: this /proc is the real one.
-  char text[16];
-  int length = snprintf(text, sizeof(text), "%d", score);
-  int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-  Check(channel, fd >= 0, "open oom_score_adj");
-  char current[16] = {};
-  ssize_t n = read(fd, current, sizeof(current) - 1);
-  bool same = n == length + 1 && strncmp(current, text, static_cast<size_t>(length)) == 0;
-  // Lowering asks for CAP_SYS_RESOURCE, writing the same value again does not need to.
-  Check(channel, same || write(fd, text, static_cast<size_t>(length)) == length, "write oom_score_adj");
-  close(fd);
-}
-
-void JoinNamespaces(const ChildPlan& plan, int channel) {
-  int wanted = plan.namespaces & ~CLONE_NEWPID;  // the parent's fork took care of the pid namespace
-  if (wanted == 0) return;
-  // One call: the kernel sorts out that the user namespace owns the others.
-  if (plan.init_pidfd >= 0 && setns(plan.init_pidfd, wanted) == 0) return;
-  Check(channel, plan.init_pidfd < 0 || errno == EINVAL, "setns");
-  // Before Linux 5.8 a pidfd is EINVAL. All paths are opened first, while /proc is the host's.
-  struct Namespace {
-    int flag;
-    const char* name;
-  };
-  constexpr int kCount = 7;
-  constexpr Namespace kOrder[kCount] = {
-      {CLONE_NEWIPC, "ipc"},   {CLONE_NEWUTS, "uts"}, {CLONE_NEWNET, "net"},  {CLONE_NEWCGROUP, "cgroup"},
-      {CLONE_NEWTIME, "time"}, {CLONE_NEWNS, "mnt"},  {CLONE_NEWUSER, "user"}};
-  int fds[kCount];
-  for (int i = 0; i < kCount; ++i) {
-    fds[i] = -1;
-    if ((wanted & kOrder[i].flag) == 0) continue;
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/ns/%s", plan.init_pid, kOrder[i].name);
-    fds[i] = open(path, O_RDONLY | O_CLOEXEC);
-    Check(channel, fds[i] >= 0, "open namespace");
-  }
-  // The number may have become somebody else's before they were open.
-  if (!IsAlive(plan.init_pid, plan.init_start)) Fail(channel, "setns", ESRCH);
-  for (int i = 0; i < kCount; ++i) {
-    if (fds[i] >= 0) Check(channel, setns(fds[i], kOrder[i].flag) == 0, "setns");
-  }
-}
-
-// A container without a mount namespace sees but its root directory of the host's files, by chroot(2); so
-// does what is run in it.
-void EnterRoot(const ChildPlan& plan, int channel) {
-  if (plan.root_fd < 0) return;
-  Check(channel, fchdir(plan.root_fd) == 0, "fchdir");
-  Check(channel, chroot(".") == 0, "chroot");
 }
 
 void SendTerminal(int channel, int master) {
@@ -189,48 +103,12 @@ void OpenTerminal(const ChildPlan& plan, int channel) {
   Check(channel, ioctl(0, TIOCSCTTY, 0) == 0 || Without("terminal-peer"), "TIOCSCTTY");
 }
 
-// Moves what stays above the standard numbers first, so that no dup2 runs over a source.
-int PlaceDescriptors(const ChildPlan& plan, int channel) {
-  int sources[3];
-  for (int i = 0; i < 3; ++i) {
-    sources[i] = -1;
-    if (plan.terminal) continue;
-    sources[i] = fcntl(plan.stdio[i], F_DUPFD_CLOEXEC, 10);
-    Check(channel, sources[i] >= 0, "fcntl");
-  }
-  if (channel != kChannel) {
-    Check(channel, dup3(channel, kChannel, O_CLOEXEC) == kChannel, "dup3");
-  }
-  channel = kChannel;
-  for (int i = 0; i < 3 && !plan.terminal; ++i) {
-    Check(channel, dup2(sources[i], i) == i, "dup2");
-  }
-  if (Without("host-null")) dup2(open("/dev/null", O_RDWR), 0);
-  return channel;
-}
-
-void CloseAbove(const ChildPlan& plan, int channel) {
-  if (Without("descriptors")) return;
-  if (syscall(SYS_close_range, channel + 1, ~0U, 0) == 0) return;
-  // Before Linux 5.9. The limit of now says nothing of what was opened before it was lowered.
-  for (int fd = channel + 1; fd <= plan.last_fd; ++fd) close(fd);
-}
-
-void OwnStdio(const ChildPlan& plan, int channel) {
-  for (int fd = 0; fd < 3; ++fd) {
-    struct stat st {};
-    Check(channel, fstat(fd, &st) == 0, "fstat stdio");
-    if (st.st_uid == plan.uid) continue;
-    if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) continue;
-    struct stat null_device {};
-    bool null_known = st.st_rdev != 0 && stat("/dev/null", &null_device) == 0;
-    if (null_known && st.st_rdev == null_device.st_rdev) continue;
-    // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
-    if (fchown(fd, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS &&
-        errno != EINVAL) {
-      Fail(channel, "fchown stdio", errno);
-    }
-  }
+// The container's own terminal, given to the user.
+void OwnTerminal(const ChildPlan& plan, int channel) {
+  if (!plan.terminal) return;
+  // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
+  if (fchown(0, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS && errno != EINVAL)
+    Fail(channel, "fchown stdio", errno);
 }
 
 // The home directory of `uid` from the container's /etc/passwd; "/" where there is none to be found. A FIFO
@@ -304,18 +182,6 @@ void SetLimits(const ChildPlan& plan, int channel) {
   }
 }
 
-// In a user namespace hard limits can no longer be raised, so this comes before it is joined. Descriptors are
-// still the shim's many: there must be room for a few more, until SetLimits() lowers what is to be lower.
-void RaiseLimits(const ChildPlan& plan, int channel) {
-  for (const Limit& limit : plan.limits) {
-    rlimit64 value{};
-    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
-    if (value.rlim_max >= limit.hard) continue;
-    value.rlim_max = limit.hard;
-    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
-  }
-}
-
 void DropBounding(const ChildPlan& plan, int channel) {
   uint64_t drop = plan.held_bounding & ~plan.bounding;
   for (unsigned capability = 0; drop != 0; ++capability, drop >>= 1U) {
@@ -358,7 +224,7 @@ void BecomeUser(const ChildPlan& plan, int channel) {
   if (entered != 0 && errno != EPERM && errno != EACCES) Fail(channel, "chdir", errno, kOnCwd);
   DropBounding(plan, channel);  // asks for CAP_SETPCAP, so before the user changes
   Check(channel, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
-  OwnStdio(plan, channel);
+  OwnTerminal(plan, channel);
   // Groups, then gid, then uid: the last one takes away the right to do the others.
   Check(channel,
         Without("groups") || syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
@@ -376,7 +242,7 @@ void BecomeUser(const ChildPlan& plan, int channel) {
 // The last thing between parent and child: nothing of ours stays open but the channel, which execve(2)
 // closes.
 void LetGo(const ChildPlan& plan, int channel) {
-  CloseAbove(plan, channel);
+  if (!Without("descriptors")) CloseAbove(channel, plan.last_fd);
   UnblockSignals();
   char go = 0;
   ssize_t n = -1;
@@ -387,12 +253,31 @@ void LetGo(const ChildPlan& plan, int channel) {
   if (n != 1) _exit(127);
 }
 
+// A file that this process may execute, as a lookup in PATH sees it; what its interpreter is does not matter.
+bool MayExecute(const char* path) {
+  constexpr int kEffective = 0x200;  // AT_EACCESS
+  long answer = -1;
+#ifdef SYS_faccessat2
+  answer = syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, kEffective);  // Linux 5.8
+  if (answer != 0 && errno == ENOSYS)
+#endif
+    answer = syscall(SYS_faccessat, AT_FDCWD, path, X_OK);
+  struct stat st {};
+  return answer == 0 && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+// As the runtimes look a name up: an entry of PATH that leads nowhere is passed over, and the first file that
+// may be executed is the one that was meant, even if it cannot run.
 [[noreturn]] void Execute(const ChildPlan& plan, int channel) {
+  const bool looked_up = strchr(plan.argv[0], '/') == nullptr;
   int err = ENOENT;
   for (const char* const* path = plan.candidates; *path != nullptr; ++path) {
     execve(*path, const_cast<char* const*>(plan.argv), plan.envp);
-    if (errno == EACCES) err = EACCES;
-    if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) Fail(channel, "execve", errno, kOnArgs);
+    const int failed = errno;
+    bool nowhere = failed == ENOENT || failed == ENOTDIR || failed == EACCES || failed == ELOOP ||
+                   failed == ENAMETOOLONG;
+    if (!looked_up || !nowhere || MayExecute(*path)) Fail(channel, "execve", failed, kOnArgs);
+    if (failed == EACCES) err = EACCES;
   }
   Fail(channel, "execve", err, kOnArgs);
 }
@@ -400,48 +285,16 @@ void LetGo(const ChildPlan& plan, int channel) {
 }  // namespace
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
-  int channel = plan.channel;
-  SetAffinity(plan.affinity_initial, channel);
-  if (!plan.in_cgroup) JoinCgroups(plan, channel);
-  // Outside of a cgroup of the processor's a session is a group of its own to the scheduler (sched(7),
-  // autogroup), and who changes its group waits for its turn among all: on a busy machine for milliseconds.
+  const int channel = kChannel;
+  // In its cgroups by now: outside of a cgroup of the processor's a session is a group of its own to the
+  // scheduler (sched(7), autogroup), and who changes its group waits for its turn among all: on a busy
+  // machine for milliseconds.
   Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
-  if (plan.affinity_final) {
-    SetAffinity(plan.affinity_final, channel);
-  } else {
-    ForgetAffinity();
-  }
-  JoinRdt(plan, channel);
-  if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, channel);
-  if (!Without("labels")) {
-    if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
-  }
-  bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
-  if (user_namespace) {
-    RaiseLimits(plan, channel);
-    // A user namespace may deny setgroups(2) for good; what the shim has of groups stays out of it either
-    // way.
-    Check(channel, Without("groups") || syscall(SYS_setgroups, 0, nullptr) == 0, "setgroups");
-  }
-  JoinNamespaces(plan, channel);
-  EnterRoot(plan, channel);
-  if (Without("labels")) {
-    if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
-  }
-  if (user_namespace) {
-    Check(channel, syscall(SYS_setresgid, 0, 0, 0) == 0, "setresgid");
-    Check(channel, syscall(SYS_setresuid, 0, 0, 0) == 0, "setresuid");
-  }
-  if (!plan.session_keyring.empty()) {
-    long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.session_keyring.data());
-    Check(channel, ring >= 0 || errno == ENOSYS, "keyctl");
-  }
   char home[kMaxHomeBytes];
   if (plan.home != nullptr) {
     FindHome(plan.uid, home, sizeof(home));
     *plan.home = home;
   }
-  channel = PlaceDescriptors(plan, channel);
   if (plan.terminal) OpenTerminal(plan, channel);
   if (plan.no_new_privileges)
     Check(channel, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");

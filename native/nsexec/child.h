@@ -1,4 +1,4 @@
-// The far side of an exec: runs between fork and execve, by system calls alone.
+// The second task of an exec, which becomes the process: runs between fork and execve, by system calls alone.
 #pragma once
 
 #include <cstddef>

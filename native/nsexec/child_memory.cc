@@ -65,7 +65,11 @@ char* ChildMemory::block() const {
 
 Status ChildMemory::Reserve(size_t size) {
   size_t whole = kGuard + kStack + (size + kPage - 1) / kPage * kPage;
-  if (size_ >= whole) return Ok();
+  if (size_ >= whole) {
+    memset(block(), 0, used_);
+    used_ = size;
+    return Ok();
+  }
   void* base = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (base == MAP_FAILED) return Error::Sys("mmap");
   if (mprotect(base, kGuard, PROT_NONE) != 0) {
@@ -76,6 +80,7 @@ Status ChildMemory::Reserve(size_t size) {
   if (base_ != nullptr) munmap(base_, size_);
   base_ = static_cast<char*>(base);
   size_ = whole;
+  used_ = size;
   return Ok();
 }
 

@@ -53,7 +53,7 @@ class ChildMemory {
   ChildMemory& operator=(const ChildMemory&) = delete;
   ~ChildMemory();
 
-  // At least that many bytes beside the stack; what was in them is lost.
+  // At least that many bytes beside the stack; what was in them is gone: a child may be read by others.
   Status Reserve(size_t size);
   char* block() const;
 
@@ -70,6 +70,7 @@ class ChildMemory {
  private:
   char* base_ = nullptr;
   size_t size_ = 0;
+  size_t used_ = 0;  // of the block, by whoever reserved it last
 };
 
 }  // namespace lc::nsexec

@@ -1,17 +1,22 @@
-// The near side of an exec: prepares memory, forks into the container's pid namespace, and lets go.
+// The near side of an exec: prepares memory, starts the joiner, and hears of the process that it makes.
 #include "nsexec/parent.h"
 
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <cstring>
 #include <span>
+#include <unordered_map>
 
-#include "nsexec/child.h"
+#include "nsexec/join.h"
 
 namespace lc::nsexec {
 namespace {
@@ -19,20 +24,19 @@ namespace {
 using Texts = std::vector<std::string_view>;
 
 // As Go's environment does for runc: the last of two entries with one name wins, in the place of the first.
+// What has no "=" is a name as a whole.
 Texts Deduplicate(const std::vector<std::string>& env) {
   Texts out;
   out.reserve(env.size());
+  std::unordered_map<std::string_view, size_t> places;
+  places.reserve(env.size());
   for (std::string_view entry : env) {
-    size_t name_length = entry.find('=') + 1;
-    bool replaced = false;
-    for (std::string_view& earlier : out) {
-      if (earlier.compare(0, name_length, entry, 0, name_length) == 0) {
-        earlier = entry;
-        replaced = true;
-        break;
-      }
+    auto [place, is_new] = places.try_emplace(entry.substr(0, entry.find('=')), out.size());
+    if (is_new) {
+      out.push_back(entry);
+    } else {
+      out[place->second] = entry;
     }
-    if (!replaced) out.push_back(entry);
   }
   return out;
 }
@@ -121,7 +125,7 @@ void LayOut(const Plan& plan, const Prepared& prepared, Block* block) {
 }
 
 int Run(void* plan) {
-  RunChild(*static_cast<const ChildPlan*>(plan));
+  RunJoiner(*static_cast<const ChildPlan*>(plan));
 }
 
 // No descriptor of this process is above it.
@@ -132,25 +136,16 @@ int LastDescriptor() {
   return bounded ? static_cast<int>(limit.rlim_max) : kMost;
 }
 
-// The pid namespace that children are born in, and the cgroup, are those of the task that forks.
 Result<pid_t> Fork(const Plan& plan, const ChildMemory& memory, ChildPlan* child) {
-  bool enter = plan.pid_namespace_fd >= 0;
-  if (enter && setns(plan.pid_namespace_fd, CLONE_NEWPID) != 0) return Error::Sys("setns", "pid");
-  pid_t pid = memory.Fork(Run, child, plan.cgroup_fd);
-  if (pid < 0 && plan.cgroup_fd >= 0 &&
-      (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
-    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the child moves
+  const int cgroup_fd = plan.attach_late ? -1 : plan.cgroup_fd;
+  pid_t pid = memory.Fork(Run, child, cgroup_fd);
+  if (pid < 0 && cgroup_fd >= 0 && (errno == ENOSYS || errno == EINVAL || errno == E2BIG || errno == EPERM)) {
+    // No clone3 (Linux 5.3) or no CLONE_INTO_CGROUP (5.7), or a seccomp filter in the way: the joiner moves
     // itself.
     child->in_cgroup = false;
     pid = memory.Fork(Run, child, -1);
   }
-  Error error = Error::Sys("clone");
-  if (enter && setns(plan.own_pid_namespace_fd, CLONE_NEWPID) != 0) {
-    // The way back to one's own pid namespace is always allowed; without it every later child would be
-    // born in the container, so rather none at all.
-    _exit(70);
-  }
-  if (pid < 0) return error;
+  if (pid < 0) return Error::Sys("clone");
   return pid;
 }
 
@@ -161,6 +156,9 @@ Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding)
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
   UniqueFd near(pair[0]);
   UniqueFd far(pair[1]);
+  // The container may get hold of the other end once there is a process: the kernel says who sent what.
+  const int on = 1;
+  if (setsockopt(near.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return Error::Sys("setsockopt");
 
   Prepared prepared = Prepare(plan);
   Block measure;
@@ -172,7 +170,7 @@ Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding)
   auto* child = reinterpret_cast<ChildPlan*>(memory->block());
   child->last_fd = LastDescriptor();
   child->channel = far.get();
-  child->in_cgroup = plan.cgroup_fd >= 0;
+  child->in_cgroup = plan.cgroup_fd >= 0 && !plan.attach_late;
 
   bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
   if (!user_namespace) bounding->Narrow(plan.bounding);
@@ -209,47 +207,113 @@ ssize_t Receive(int channel, msghdr* message) {
 
 }  // namespace
 
-Outcome ReadOutcome(int channel, const Plan& plan) {
-  Outcome outcome;
+namespace {
+
+struct Message {
+  ssize_t size = -1;
   ChildReport report;
-  iovec data{&report, sizeof(report)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  ssize_t n = Receive(channel, &message);
-  // A child that failed before it took its release: the kernel tells of the reset once, then gives the
-  // report.
-  if (n < 0 && errno == ECONNRESET) n = Receive(channel, &message);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR || IsShortage(Error::Sys("recvmsg")))) return outcome;
-  UniqueFd received;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); n >= 0 && c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-      int fd = -1;
-      memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-      received.Reset(fd);
+  pid_t sender = 0;
+  UniqueFd descriptor;
+};
+
+// Of the descriptors that came along one is kept, and all others closed.
+void TakeControl(msghdr* header, Message* out) {
+  for (cmsghdr* c = CMSG_FIRSTHDR(header); c != nullptr; c = CMSG_NXTHDR(header, c)) {
+    if (c->cmsg_level != SOL_SOCKET) continue;
+    if (c->cmsg_type == SCM_CREDENTIALS) {
+      ucred sender{};
+      memcpy(&sender, CMSG_DATA(c), sizeof(sender));
+      out->sender = sender.pid;
+    } else if (c->cmsg_type == SCM_RIGHTS) {
+      const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+        out->descriptor.Reset(fd);
+      }
     }
   }
-  if (n != static_cast<ssize_t>(sizeof(report))) {
+}
+
+Message ReadMessage(int channel) {
+  Message out;
+  iovec data{&out.report, sizeof(out.report)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int))] = {};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  out.size = Receive(channel, &header);
+  // A child that failed before it took its release: the kernel tells of the reset once, then gives the
+  // report.
+  if (out.size < 0 && errno == ECONNRESET) out.size = Receive(channel, &header);
+  const int err = errno;
+  if (out.size >= 0) TakeControl(&header, &out);
+  errno = err;
+  return out;
+}
+
+// The name of a system call goes into an error as it is; anything else was not written by a task of ours.
+bool IsCallName(const ChildReport& report) {
+  const size_t length = strnlen(report.call, sizeof(report.call));
+  if (length == 0 || length == sizeof(report.call)) return false;
+  return std::all_of(report.call, report.call + length, [](unsigned char c) {
+    return c < 0x80 && (isalnum(c) != 0 || strchr("_/. ", c) != nullptr);
+  });
+}
+
+// The kernel's own multiplexer of terminals, and no other device or file that the container has put in its
+// place.
+bool IsTerminalMaster(int fd) {
+  struct stat st {};
+  unsigned number = 0;
+  return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) &&
+         ioctl(fd, TIOCGPTN, &number) == 0;
+}
+
+Outcome Failed(Error error) {
+  Outcome outcome;
+  outcome.kind = Outcome::Kind::kFailed;
+  outcome.error = std::move(error);
+  return outcome;
+}
+
+Outcome TerminalOutcome(UniqueFd master) {
+  // Cut off by the kernel (MSG_CTRUNC): there was no number left for it.
+  if (!master) return Failed(Error::Of(EMFILE, "recvmsg"));
+  if (!IsTerminalMaster(master.get())) return Failed(Error::Of(ENODEV, "open /dev/ptmx"));
+  Outcome outcome;
+  outcome.kind = Outcome::Kind::kTerminal;
+  outcome.terminal = std::move(master);
+  return outcome;
+}
+
+}  // namespace
+
+Outcome ReadOutcome(int channel, const Plan& plan, pid_t joiner) {
+  Message message = ReadMessage(channel);
+  const ChildReport& report = message.report;
+  Outcome outcome;
+  if (message.size < 0 && (errno == EAGAIN || errno == EINTR || IsShortage(Error::Sys("recvmsg"))))
+    return outcome;
+  if (message.size <= 0) {
     outcome.kind = Outcome::Kind::kRunning;
     return outcome;
   }
-  if (report.kind == ChildReport::kTerminal && received) {
-    outcome.kind = Outcome::Kind::kTerminal;
-    outcome.terminal = std::move(received);
+  const bool whole = message.size == static_cast<ssize_t>(sizeof(report));
+  if (whole && report.kind == ChildReport::kJoined && message.sender == joiner) {
+    outcome.kind = Outcome::Kind::kJoined;
+    outcome.pid = report.pid;
     return outcome;
   }
-  outcome.kind = Outcome::Kind::kFailed;
-  if (report.kind == ChildReport::kTerminal) {
-    // Cut off by the kernel (MSG_CTRUNC): there was no number left for it.
-    outcome.error = Error::Of(EMFILE, "recvmsg");
-    return outcome;
-  }
-  report.call[sizeof(report.call) - 1] = '\0';
+  if (whole && report.kind == ChildReport::kTerminal && plan.terminal)
+    return TerminalOutcome(std::move(message.descriptor));
+  if (!whole || report.kind != ChildReport::kFailed || !IsCallName(report))
+    return Failed(Error::Of(EPROTO, "recvmsg"));
   std::string path = report.on_path == 1 ? plan.args[0] : report.on_path == 2 ? plan.cwd : std::string();
-  outcome.error = Error::Of(report.err, report.call, std::move(path));
+  outcome = Failed(Error::Of(report.err, report.call, std::move(path)));
+  outcome.by_joiner = message.sender == joiner;
   if (strcmp(report.call, "TIOCGPTPEER") == 0 && (report.err == ENOTTY || report.err == EINVAL)) {
     outcome.error =
         std::move(outcome.error)

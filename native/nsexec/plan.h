@@ -42,15 +42,19 @@ struct PlanValues {
   pid_t init_pid = 0;
   uint64_t init_start = 0;
   int namespaces = 0;
-  int root_fd = -1;               // of a container without a mount namespace: its root directory; else -1
-  int pid_namespace_fd = -1;      // of the container, when it has its own
-  int own_pid_namespace_fd = -1;  // to come back to
-  int rdt_tasks = -1;             // tasks file of an Intel RDT class, or -1
-  int cgroup_fd = -1;             // v2: directory for CLONE_INTO_CGROUP (Linux 5.7); else -1
+  int root_fd = -1;     // of a container without a mount namespace: its root directory; else -1
+  int rdt_tasks = -1;   // tasks file of an Intel RDT class, or -1
+  int cgroup_fd = -1;   // v2: directory for CLONE_INTO_CGROUP (Linux 5.7); else -1
+  int pids_index = -1;  // which of cgroup_procs belongs to the hierarchy that counts processes; -1: none does
+  // The process joins that one last, by its parent's hand: the kernel lets a process be moved into a cgroup
+  // that may not fork any more (cgroup v1 pids.rst: "it is possible to have pids.current > pids.max").
+  bool attach_late = false;
 
   // As whom and how confined.
   uid_t uid = 0;
   gid_t gid = 0;
+  std::optional<uid_t>
+      stdio_owner;  // `uid` as the host knows it; nothing where the container does not map it
   mode_t umask = 022;
   uint64_t bounding = 0;
   uint64_t effective = 0;
@@ -71,7 +75,7 @@ struct Plan : PlanValues {
   std::vector<std::string> args;
   std::vector<std::string> env;
   std::string cwd = "/";
-  std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to
+  std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to; -1: passed over
   std::vector<gid_t> groups;
   std::vector<Limit> limits;
   std::string session_keyring;  // empty: the keyring is left alone
@@ -80,11 +84,12 @@ struct Plan : PlanValues {
   const std::string* seccomp_program = nullptr;  // sock_filters; outlives the start
 };
 
-// Sent by the child on its channel. A message of this kind, or the end of file that execve(2) makes by
-// closing the channel, is the outcome.
+// Sent on the channel: kJoined by the joiner, the others by whom they are about. The end of file that
+// execve(2) makes by closing the channel is the outcome too.
 struct ChildReport {
-  enum Kind : uint32_t { kTerminal = 1, kFailed = 2 };
+  enum Kind : uint32_t { kTerminal = 1, kFailed = 2, kJoined = 3 };
   uint32_t kind = 0;
+  int32_t pid = 0;  // with kJoined
   int32_t err = 0;
   char call[32] = {};
   uint32_t on_path = 0;  // 1: the error is about args[0]; 2: about cwd

@@ -154,8 +154,12 @@ class Container {
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
   void ExecFork(const std::shared_ptr<ExecOperation>& exec);
+  Status ExecLaunch(const std::shared_ptr<ExecOperation>& exec);
+  bool ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const Error& error);
+  void ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid);
+  bool ExecJoinerEnded(pid_t pid);
   Status ExecDirectory(const std::shared_ptr<ExecOperation>& exec);
-  Status ExecRecord(const std::shared_ptr<ExecOperation>& exec);
+  Status ExecName(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
   void ExecStarted(const std::shared_ptr<ExecOperation>& exec);
   void ExecWatchPause(const std::shared_ptr<ExecOperation>& exec);
@@ -194,13 +198,16 @@ class Container {
   std::unordered_map<pid_t, std::shared_ptr<Process>> by_pid_;
   std::map<pid_t, RunInFlight> runs_;
   std::optional<RuntimeRun> last_run_;
-  std::map<pid_t, int> orphans_;  // ended children that nobody knew yet, while a start is under way
+  std::map<pid_t, int>
+      orphans_;  // ended children that nobody knew yet, while a start or a joiner is under way
   std::unique_ptr<Target> target_;
   uint64_t oom_kills_ = 0;  // the container's counter when it was last looked at
   OomLog oom_log_;
   int unrecorded_ = 0;  // exits that could not be written yet
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
+  std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
+      joiners_;  // first tasks of execs, until they are reaped
   ExecRecords records_;
   nsexec::ChildMemory child_memory_;
   nsexec::Bounding bounding_;

@@ -49,6 +49,10 @@ Error Paused() {
   return Error::Coded("ERR_CONTAINER_PAUSED", "the container is paused");
 }
 
+Error KilledBefore() {
+  return Error::Coded("ERR_PROCESS_EXITED", "killed before it could run");
+}
+
 Error ProcessExists() {
   return Error::Coded("ERR_PROCESS_EXISTS", "a process of that id exists");
 }
@@ -147,32 +151,81 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
   // What was logged so far is about an earlier process, should the pid be that of one.
   if (oom_log_.usable()) (void)ReadOomLog();
-  const StartClock clock;
+  // The first child is to have no more of this process than later ones.
+  if (execs_started_ == 0 && child_memory_.Reserve(1)) child_memory_.KeepRest();
+  auto launched = ExecLaunch(exec);
+  while (!launched && ExecOtherwise(exec, launched.error())) launched = ExecLaunch(exec);
+  if (!launched) return ExecUndo(exec, launched.error());
+  // While the joiner is at work on the other core: what does not depend on the process's pid.
+  if (exec->directory.empty()) {
+    auto made = ExecDirectory(exec);
+    if (!made) return ExecUndo(exec, made.error());
+  }
+  auto written = ExecRecords::WriteSpec(exec->directory, exec->body);
+  if (!written) return ExecUndo(exec, written.error());
+  exec->body = {};
+  ExecWatchPause(exec);
+}
+
+Status Container::ExecLaunch(const std::shared_ptr<ExecOperation>& exec) {
+  auto placed = target_->Place(&exec->plan, exec->follow_init);
+  if (!placed) return placed;
+  exec->clock.emplace();
   auto started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
-  if (!started && started.error().err == EBUSY && target_->FollowInit(&exec->plan))
-    started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
-  if (!started) return ExecUndo(exec, started.error());
-  process.pid = started->pid;
+  if (!started) return started.error();
+  exec->joiner = started->joiner;
+  joiners_[exec->joiner] = exec;
   exec->channel = std::move(started->channel);
-  by_pid_[process.pid] = exec->process;
-  // While the child sets itself up on the other core: what must be known of it if this shim dies now.
-  if (auto ticks = clock.Ticks()) {
+  return loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
+}
+
+// True: what stood in the way of the joiner has another way around, which the next launch takes; each is
+// taken once.
+bool Container::ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const Error& error) {
+  // The container has made cgroups with controllers in its own (cgroup v2, "no internal processes").
+  if (error.err == EBUSY && !exec->follow_init) return exec->follow_init = true;
+  // It may not fork any more, or nobody may.
+  if (error.err == EAGAIN && error.call == "clone" && !exec->plan.attach_late && exec->plan.pids_index >= 0)
+    return exec->plan.attach_late = true;
+  // A cgroup has been removed since its descriptor was opened.
+  if ((error.err == ENODEV || error.err == ENOENT) && !exec->reopened) {
+    exec->reopened = true;
+    return target_->ReopenCgroups().ok();
+  }
+  return false;
+}
+
+// The process is there, and waits.
+void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid) {
+  Process& process = *exec->process;
+  if (orphans_.erase(pid) > 0) {
+    // It has ended already and is reaped, so the number is nobody's; its reason may lie in the channel.
+    auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan, exec->joiner);
+    Error error = KilledBefore();
+    if (outcome.kind == nsexec::Outcome::Kind::kFailed) error = std::move(outcome.error);
+    if (!exec->failed) exec->failed = OrGone(std::move(error));
+    return ExecFail(exec);
+  }
+  process.pid = pid;
+  by_pid_[pid] = exec->process;
+  if (exec->failed) return ExecUndo(exec, *exec->failed);
+  if (auto ticks = exec->clock->Ticks()) {
     process.start = *ticks;
   } else {
-    auto stat = ReadProcStat(process.pid);
+    auto stat = ReadProcStat(pid);
     if (!stat) return ExecUndo(exec, stat.error());
     process.start = stat->start;
   }
-  auto recorded = ExecRecord(exec);
-  if (!recorded) return ExecUndo(exec, recorded.error());
-  exec->body = {};
-  auto watched = loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
-  if (!watched) return ExecUndo(exec, watched.error());
+  if (exec->plan.attach_late) {
+    auto attached = target_->AttachLate(pid, exec->plan);
+    if (!attached) return ExecUndo(exec, attached.error());
+  }
+  auto named = ExecName(exec);
+  if (!named) return ExecUndo(exec, named.error());
   auto released = nsexec::Release(exec->channel.get());
-  // A child that is gone has left a report of why, or has been killed: both are heard of.
+  // A process that is gone has left a report of why, or has been killed: both are heard of.
   if (!released && released.error().err != EPIPE && released.error().err != ECONNRESET)
     return ExecUndo(exec, released.error());
-  ExecWatchPause(exec);
 }
 
 // A pause that comes between the look at the freezer and the child's joining it stops the child in the
@@ -192,34 +245,44 @@ Status Container::ExecDirectory(const std::shared_ptr<ExecOperation>& exec) {
   return Ok();
 }
 
-Status Container::ExecRecord(const std::shared_ptr<ExecOperation>& exec) {
+Status Container::ExecName(const std::shared_ptr<ExecOperation>& exec) {
   const Process& process = *exec->process;
-  if (exec->directory.empty()) {
-    auto made = ExecDirectory(exec);
-    if (!made) return made;
-  }
-  auto written = ExecRecords::Write(exec->directory, process.id, exec->body, process.pid, process.start);
-  if (!written) {
-    int err = written.error().err;
-    return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : written.error();
+  auto named = ExecRecords::Name(exec->directory, process.id, process.pid, process.start);
+  if (!named) {
+    int err = named.error().err;
+    return err == EEXIST || err == ENOTEMPTY || err == ENOTDIR ? ProcessExists() : named.error();
   }
   exec->directory = process.id;
   return Ok();
 }
 
 void Container::ExecReport(const std::shared_ptr<ExecOperation>& exec) {
-  for (;;) {
-    if (!exec->channel) return;
-    auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan);
+  // So many a process of ours may send; the container, which may have got hold of the channel, could go on
+  // for ever.
+  constexpr int kMostReports = 4;
+  for (int reports = 0; exec->channel && reports < kMostReports; ++reports) {
+    auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan, exec->joiner);
     switch (outcome.kind) {
       case nsexec::Outcome::Kind::kAgain:
         return;
+      case nsexec::Outcome::Kind::kJoined:
+        ExecJoined(exec, outcome.pid);
+        break;
       case nsexec::Outcome::Kind::kTerminal:
         exec->terminal = std::move(outcome.terminal);
         break;
       case nsexec::Outcome::Kind::kRunning:
         return ExecStarted(exec);
       case nsexec::Outcome::Kind::kFailed:
+        if (outcome.by_joiner && exec->process->pid == 0 && !exec->failed &&
+            ExecOtherwise(exec, outcome.error)) {
+          loop_.Unwatch(exec->channel.get());
+          exec->channel.Reset();
+          exec->joiner = 0;  // it ends by itself
+          auto launched = ExecLaunch(exec);
+          if (launched) return;
+          outcome.error = launched.error();
+        }
         return ExecUndo(exec, std::move(outcome.error));
     }
   }
@@ -230,6 +293,11 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   exec->channel.Reset();
   if (exec->failed) return;  // being undone; its end finishes that
   Process& process = *exec->process;
+  // The joiner has ended without a word; when it is reaped the exec fails.
+  if (process.pid == 0) {
+    exec->failed = OrGone(KilledBefore());
+    return;
+  }
   // Killed before execve: the end of file is no success. Under a filter that forbids even to tell of it, any
   // end is like that.
   bool filtered = exec->plan.seccomp_program != nullptr;
@@ -241,7 +309,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   bool cut_off = exec->plan.terminal && !exec->terminal;
   if (cut_off || ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid))) {
     auto gone = Gone();
-    return ExecUndo(exec, gone ? *gone : Error::Coded("ERR_PROCESS_EXITED", "killed before it could run"));
+    return ExecUndo(exec, gone ? *gone : KilledBefore());
   }
   auto begun = process.stdio->Begin(std::move(exec->terminal), process.id);
   if (!begun) return ExecUndo(exec, begun.error());
@@ -276,14 +344,18 @@ void Container::ExecCancelTimers(const std::shared_ptr<ExecOperation>& exec) {
 void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {
   if (!exec->failed) exec->failed = OrGone(std::move(error));
   ExecCancelTimers(exec);
-  if (exec->process->pid == 0) return ExecFail(exec);
+  pid_t pid = exec->process->pid;
+  if (pid != 0 && !by_pid_.contains(pid)) return;
+  if (pid == 0) pid = exec->joiner;
+  if (pid == 0) return ExecFail(exec);
   // Not yet reaped, so the pid is still this child's.
-  if (!by_pid_.contains(exec->process->pid)) return;
-  kill(exec->process->pid, SIGKILL);
-  target_->ReleaseFrozen(exec->process->pid);
+  kill(pid, SIGKILL);
+  target_->ReleaseFrozen(pid);
 }
 
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
+  if (exec->answered) return;
+  exec->answered = true;
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
   if (!exec->directory.empty()) (void)records_.Remove(exec->directory);
@@ -291,6 +363,26 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);
   execs_.erase(exec->asker);
+}
+
+// The joiner's end, as a rule after it has made the process. Called while it is a zombie.
+bool Container::ExecJoinerEnded(pid_t pid) {
+  auto known = joiners_.find(pid);
+  if (known == joiners_.end()) return false;
+  auto exec = known->second.lock();
+  joiners_.erase(known);
+  if (exec != nullptr && exec->joiner == pid && !exec->answered) {
+    // What it said before its end comes first.
+    if (exec->process->pid == 0) ExecReport(exec);
+    if (exec->joiner == pid) exec->joiner = 0;
+    if (exec->process->pid == 0 && exec->joiner == 0 && !exec->answered) {
+      ExecCancelTimers(exec);
+      if (!exec->failed) exec->failed = OrGone(KilledBefore());
+      ExecFail(exec);
+    }
+  }
+  if (joiners_.empty() && !start_) orphans_.clear();
+  return true;
 }
 
 // An exec that is still under way has ended: before it ran, and then it never was, or after, and then its
@@ -305,6 +397,15 @@ bool Container::ExecEnded(pid_t pid, int) {
   }
   if (exec == nullptr) return false;
   if (!exec->failed) ExecReport(exec);
+  // The joiner, or a container that has got hold of it, may still have the channel open: then no end of file
+  // comes.
+  if (!exec->failed && exec->channel) {
+    if (NeverExecuted(pid)) {
+      exec->failed = OrGone(KilledBefore());
+    } else {
+      ExecStarted(exec);
+    }
+  }
   if (!exec->failed) return false;
   by_pid_.erase(pid);
   ExecFail(exec);

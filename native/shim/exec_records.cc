@@ -110,10 +110,13 @@ bool ExecRecords::Keep(const std::string& directory) {
   return true;
 }
 
-Status ExecRecords::Write(const std::string& directory, const std::string& process, std::string_view json,
-                          pid_t pid, uint64_t start) {
-  auto status = WriteOver(PathOf(directory, kFiles[0]), json);
-  if (status) status = WriteOver(PathOf(directory, kFiles[1]), std::to_string(pid));
+Status ExecRecords::WriteSpec(const std::string& directory, std::string_view json) {
+  return WriteOver(PathOf(directory, kFiles[0]), json);
+}
+
+Status ExecRecords::Name(const std::string& directory, const std::string& process, pid_t pid,
+                         uint64_t start) {
+  auto status = WriteOver(PathOf(directory, kFiles[1]), std::to_string(pid));
   if (status) status = WriteOver(PathOf(directory, kFiles[2]), std::to_string(start));
   return status ? RenameNew(directory, process) : status;
 }

@@ -26,10 +26,11 @@ class ExecRecords {
   // A directory, with the record's files, that is nobody's yet: the caller's to fill, write and remove.
   Result<std::string> Take();
 
-  // Fills the files and gives the directory its process's name. EEXIST, ENOTEMPTY or ENOTDIR when something
-  // has that.
-  static Status Write(const std::string& directory, const std::string& process, std::string_view json,
-                      pid_t pid, uint64_t start);
+  // What is to run, in a directory that is nobody's yet.
+  static Status WriteSpec(const std::string& directory, std::string_view json);
+  // Which process it has become, and, from then on, its name. EEXIST, ENOTEMPTY or ENOTDIR when something has
+  // that.
+  static Status Name(const std::string& directory, const std::string& process, pid_t pid, uint64_t start);
 
   // Takes a process's directory away, in one step for everybody who looks.
   Status Remove(const std::string& process);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/process_identity.h"
 #include "nsexec/parent.h"
 #include "shim/checkpoint_directory.h"
 #include "shim/container.h"
@@ -68,6 +69,11 @@ struct Container::ExecOperation {
   nsexec::Plan plan;
   std::string body;
   std::string directory;  // of its record, once there is one
+  pid_t joiner = 0;       // until it is reaped
+  std::optional<StartClock> clock;
+  bool follow_init = false;
+  bool reopened = false;
+  bool answered = false;
   UniqueFd channel;
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;

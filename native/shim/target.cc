@@ -66,6 +66,28 @@ Result<std::optional<cpu_set_t>> CpuSet(const std::string& cpus) {
   return std::optional<cpu_set_t>(set);
 }
 
+// The next number of a line, which it takes from `text`.
+uint64_t TakeNumber(std::string_view* text) {
+  while (text->starts_with(' ')) text->remove_prefix(1);
+  const std::string_view word = text->substr(0, text->find(' '));
+  text->remove_prefix(word.size());
+  return ParseU64(word).value_or(0);
+}
+
+std::vector<IdRange> ParseIdMap(std::string_view text) {
+  std::vector<IdRange> out;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    IdRange range;
+    range.inside = TakeNumber(&line);
+    range.outside = TakeNumber(&line);
+    range.count = TakeNumber(&line);
+    out.push_back(range);
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t init_pid, uint64_t init_start) {
@@ -91,12 +113,11 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   } else if (pidfd.error().err != ENOSYS) {
     return pidfd.error();
   }
-  if ((target->namespaces_ & CLONE_NEWPID) != 0) {
-    std::string path = "/proc/" + std::to_string(init_pid) + "/ns/pid";
-    target->pid_namespace_.Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!target->pid_namespace_) return Error::Sys("open", path);
-    target->own_pid_namespace_.Reset(open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC));
-    if (!target->own_pid_namespace_) return Error::Sys("open", "/proc/self/ns/pid");
+  if ((target->namespaces_ & CLONE_NEWUSER) != 0) {
+    std::string path = "/proc/" + std::to_string(init_pid) + "/uid_map";
+    auto text = ReadFile(path);
+    if (!text) return text.error();
+    target->uid_map_ = ParseIdMap(*text);
     if (!IsAlive(init_pid, init_start)) return Error::Of(ESRCH, "open", path);
   }
   if ((target->namespaces_ & CLONE_NEWNS) == 0) {
@@ -116,20 +137,70 @@ Result<std::unique_ptr<Target>> Target::Open(const Settings& settings, pid_t ini
   return target;
 }
 
+Result<CgroupPaths> Target::InitCgroups(const CgroupLayout& layout) const {
+  std::string path = "/proc/" + std::to_string(init_pid_) + "/cgroup";
+  auto text = ReadFile(path);
+  if (!text) return text.error();
+  if (!IsAlive(init_pid_, init_start_)) return Error::Of(ESRCH, "open", path);
+  return PathsFromProc(layout, *text);
+}
+
+// The cgroup.procs of a recorded cgroup, or, where that has been removed, of the one that init is in now: a
+// process must not run outside of what confines init. `directory` becomes the one that was found.
+Result<UniqueFd> Target::OpenProcs(const std::string& controller, std::string* directory) const {
+  std::string path = *directory + "/cgroup.procs";
+  UniqueFd recorded(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (recorded) return recorded;
+  if (errno != ENOENT) return Error::Sys("open", path);
+  auto layout = ReadLayout();
+  if (!layout) return layout.error();
+  // A hierarchy that is not mounted any more confines nobody.
+  if (!controller.empty() && layout->FindV1(controller) == nullptr) return UniqueFd();
+  auto now = InitCgroups(*layout);
+  if (!now) return now.error();
+  const std::string* actual = controller.empty() ? &now->unified : now->Find(controller);
+  const bool outside =
+      actual == nullptr || actual->empty() || (*actual + "/").find("/../") != std::string::npos;
+  if (outside) return Error::Of(ENOENT, "open", path);
+  path = *actual + "/cgroup.procs";
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return Error::Sys("open", path);
+  *directory = *actual;
+  return fd;
+}
+
 Status Target::OpenCgroups() {
   auto recorded = RecordedCgroups(record_);
   if (!recorded) return recorded.error();
   cgroups_ = std::move(*recorded);
-  for (const std::string& directory : Directories(cgroups_)) {
-    std::string path = directory + "/cgroup.procs";
-    UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    // A hierarchy that the runtime did not use for this container (runc passes over it too).
-    if (!fd && errno == ENOENT) continue;
-    if (!fd) return Error::Sys("open", path);
-    cgroup_procs_.push_back(std::move(fd));
+  // Controllers that share a hierarchy share a directory, which is joined once.
+  std::vector<std::string> joined;
+  std::vector<std::string> found;
+  auto open_one = [&](const std::string& controller, std::string* directory) -> Status {
+    auto known = std::find(joined.begin(), joined.end(), *directory);
+    auto index = static_cast<int>(known - joined.begin());
+    if (known == joined.end()) {
+      joined.push_back(*directory);
+      auto fd = OpenProcs(controller, directory);
+      if (!fd) return fd.error();
+      cgroup_procs_.push_back(std::move(*fd));
+      found.push_back(*directory);
+    }
+    *directory = found[static_cast<size_t>(index)];
+    if (controller == "pids" || (controller.empty() && cgroups_.is_v2_only())) pids_index_ = index;
+    return Ok();
+  };
+  for (auto& cgroup : cgroups_.v1) {
+    auto opened = open_one(cgroup.name, &cgroup.path);
+    if (!opened) return opened;
+  }
+  if (!cgroups_.unified.empty()) {
+    auto opened = open_one({}, &cgroups_.unified);
+    if (!opened) return opened;
   }
   if (cgroups_.is_v2_only()) {
     unified_directory_.Reset(open(cgroups_.unified.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!unified_directory_) return Error::Sys("open", cgroups_.unified);
   }
   if (const std::string* freezer = cgroups_.Find("freezer")) {
     freezer_.Reset(open((*freezer + "/freezer.state").c_str(), O_RDONLY | O_CLOEXEC));
@@ -145,23 +216,58 @@ Status Target::OpenCgroups() {
   return Ok();
 }
 
+Status Target::ReopenCgroups() {
+  cgroup_procs_.clear();
+  pids_index_ = -1;
+  return OpenCgroups();
+}
+
+Status Target::Place(nsexec::Plan* plan, bool follow_init) {
+  if (follow_init) return FollowInit(plan);
+  plan->cgroup_procs.clear();
+  for (const UniqueFd& fd : cgroup_procs_) plan->cgroup_procs.push_back(fd.get());
+  plan->cgroup_fd = unified_directory_.get();
+  plan->pids_index = pids_index_;
+  return Ok();
+}
+
+Status Target::AttachLate(pid_t pid, const nsexec::Plan& plan) const {
+  const bool in_init = !plan.cgroup_procs.empty() && plan.cgroup_procs[0] == init_procs_.get();
+  if (!in_init && (pids_index_ < 0 || pids_index_ >= static_cast<int>(cgroup_procs_.size())))
+    return Error::Of(ENOENT, "write cgroup.procs");
+  const int fd = in_init ? init_procs_.get() : cgroup_procs_[static_cast<size_t>(pids_index_)].get();
+  const std::string text = std::to_string(pid);
+  if (pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
+    return Error::Sys("write cgroup.procs");
+  return Ok();
+}
+
 Status Target::FollowInit(nsexec::Plan* plan) {
   Error busy = Error::Of(EBUSY, "write", cgroups_.unified + "/cgroup.procs");
   if (!cgroups_.is_v2_only()) return busy;
   auto layout = ReadLayout();
   if (!layout) return layout.error();
-  std::string path = "/proc/" + std::to_string(init_pid_) + "/cgroup";
-  auto text = ReadFile(path);
-  if (!text) return text.error();
-  std::string now = PathsFromProc(*layout, *text).unified;
+  auto init = InitCgroups(*layout);
+  if (!init) return init.error();
+  const std::string& now = init->unified;
   if (!now.starts_with(cgroups_.unified + "/") || now.find("/../") != std::string::npos) return busy;
   init_directory_.Reset(open(now.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   init_procs_.Reset(open((now + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   if (!init_directory_ || !init_procs_) return Error::Sys("open", now);
-  if (!IsAlive(init_pid_, init_start_)) return Error::Of(ESRCH, "open", path);
+  if (!IsAlive(init_pid_, init_start_)) return Error::Of(ESRCH, "open", now);
   plan->cgroup_fd = init_directory_.get();
   plan->cgroup_procs = {init_procs_.get()};
+  plan->pids_index = 0;
   return Ok();
+}
+
+std::optional<uid_t> Target::HostUid(uid_t uid) const {
+  if ((namespaces_ & CLONE_NEWUSER) == 0) return uid;
+  for (const IdRange& range : uid_map_) {
+    if (uid >= range.inside && uid - range.inside < range.count)
+      return static_cast<uid_t>(range.outside + (uid - range.inside));
+  }
+  return std::nullopt;
 }
 
 bool Target::IsPaused() const {
@@ -219,11 +325,8 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {
   plan.init_start = init_start_;
   plan.root_fd = root_.get();
   plan.namespaces = namespaces_;
-  plan.pid_namespace_fd = pid_namespace_.get();
-  plan.own_pid_namespace_fd = own_pid_namespace_.get();
-  for (const UniqueFd& fd : cgroup_procs_) plan.cgroup_procs.push_back(fd.get());
-  plan.cgroup_fd = unified_directory_.get();
   plan.uid = process.uid;
+  plan.stdio_owner = HostUid(process.uid);
   plan.gid = process.gid;
   plan.groups = process.groups;
   plan.umask = process.umask.value_or(record_.umask.value_or(022));

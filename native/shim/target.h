@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cgroup/mode.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "nsexec/plan.h"
@@ -16,6 +17,13 @@
 #include "state/runtime_record.h"
 
 namespace lc::shim {
+
+// A line of /proc/<pid>/uid_map, user_namespaces(7).
+struct IdRange {
+  uint64_t inside = 0;
+  uint64_t outside = 0;
+  uint64_t count = 0;
+};
 
 class Target {
  public:
@@ -34,14 +42,23 @@ class Target {
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
   // The plan points into this object.
   Result<nsexec::Plan> PlanFor(const OciProcess& process);
-  // For a v2 cgroup that takes no process any more, since the container has made cgroups with controllers in
-  // it: the plan joins the one that init is in now. Only where that is below the container's own.
-  Status FollowInit(nsexec::Plan* plan);
+  // Where the plan's process goes. `follow_init`, for a v2 cgroup that takes no process any more, since the
+  // container has made cgroups with controllers in it: the one that init is in now, if that is below the
+  // container's own. To be called right before each start: the descriptors are this object's.
+  Status Place(nsexec::Plan* plan, bool follow_init);
+  // Moves a process into the cgroup that its plan left out (Plan::attach_late).
+  Status AttachLate(pid_t pid, const nsexec::Plan& plan) const;
+  // Looks for the cgroups anew, after one that was there has been removed.
+  Status ReopenCgroups();
 
   const CgroupPaths& cgroups() const { return cgroups_; }
 
  private:
   Status OpenCgroups();
+  Result<UniqueFd> OpenProcs(const std::string& controller, std::string* directory) const;
+  Result<CgroupPaths> InitCgroups(const CgroupLayout& layout) const;
+  Status FollowInit(nsexec::Plan* plan);
+  std::optional<uid_t> HostUid(uid_t uid) const;
 
   RuntimeRecord record_;
   std::string id_;
@@ -49,10 +66,10 @@ class Target {
   uint64_t init_start_ = 0;
   int namespaces_ = 0;
   UniqueFd init_pidfd_;
-  UniqueFd pid_namespace_;
-  UniqueFd own_pid_namespace_;
   UniqueFd root_;  // of a container without a mount namespace
+  std::vector<IdRange> uid_map_;
   std::vector<UniqueFd> cgroup_procs_;
+  int pids_index_ = -1;  // of cgroup_procs_: of the hierarchy that counts processes
   UniqueFd unified_directory_;
   UniqueFd init_directory_;  // of FollowInit()
   UniqueFd init_procs_;

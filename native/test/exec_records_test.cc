@@ -58,7 +58,9 @@ std::string Take(ExecRecords* records) {
 }
 
 void Add(ExecRecords* records, const std::string& process, std::string_view json, pid_t pid) {
-  REQUIRE(ExecRecords::Write(Take(records), process, json, pid, 12345).ok());
+  const std::string directory = Take(records);
+  REQUIRE(ExecRecords::WriteSpec(directory, json).ok());
+  REQUIRE(ExecRecords::Name(directory, process, pid, 12345).ok());
 }
 
 }  // namespace
@@ -134,7 +136,8 @@ TEST_CASE("a name that is taken stays what it was") {
   ExecRecords records;
   Add(&records, "one", "{\"args\":[1]}", 1);
   const std::string mine = Take(&records);
-  CHECK(ExecRecords::Write(mine, "one", "{}", 2, 3).error().err != 0);
+  REQUIRE(ExecRecords::WriteSpec(mine, "{}").ok());
+  CHECK(ExecRecords::Name(mine, "one", 2, 3).error().err != 0);
   CHECK(TextOf("one/process.json") == "{\"args\":[1]}");
   REQUIRE(records.Remove(mine).ok());
   CHECK(fs::exists("one"));

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "core/process_identity.h"
@@ -36,25 +38,44 @@ lc::nsexec::Plan PlanOf(std::vector<std::string> args, int out) {
   return plan;
 }
 
-auto StartIt(const lc::nsexec::Plan& plan) {
-  static lc::nsexec::ChildMemory memory;
-  static lc::nsexec::Bounding bounding;
-  return lc::nsexec::Start(plan, &memory, &bounding);
-}
-
-Outcome Await(int channel, const lc::nsexec::Plan& plan) {
-  for (;;) {
-    pollfd wait{channel, POLLIN, 0};
-    poll(&wait, 1, 5000);
-    Outcome outcome = lc::nsexec::ReadOutcome(channel, plan);
-    if (outcome.kind != Outcome::Kind::kAgain) return outcome;
-  }
-}
-
 int StatusOf(pid_t pid) {
   int status = 0;
   waitpid(pid, &status, 0);
   return status;
+}
+
+Outcome Await(int channel, const lc::nsexec::Plan& plan, pid_t joiner = 0) {
+  for (;;) {
+    pollfd wait{channel, POLLIN, 0};
+    poll(&wait, 1, 5000);
+    Outcome outcome = lc::nsexec::ReadOutcome(channel, plan, joiner);
+    if (outcome.kind != Outcome::Kind::kAgain) return outcome;
+  }
+}
+
+// A process that waits for its release, or the joiner's word of why there is none.
+struct Waiting {
+  pid_t pid = 0;
+  lc::UniqueFd channel;
+  Outcome joined;
+};
+
+lc::Result<Waiting> StartBy(const lc::nsexec::Plan& plan, lc::nsexec::ChildMemory* memory,
+                            lc::nsexec::Bounding* bounding) {
+  auto started = lc::nsexec::Start(plan, memory, bounding);
+  if (!started) return started.error();
+  Waiting out;
+  out.joined = Await(started->channel.get(), plan, started->joiner);
+  out.pid = out.joined.pid;
+  out.channel = std::move(started->channel);
+  StatusOf(started->joiner);
+  return out;
+}
+
+auto StartIt(const lc::nsexec::Plan& plan) {
+  static lc::nsexec::ChildMemory memory;
+  static lc::nsexec::Bounding bounding;
+  return StartBy(plan, &memory, &bounding);
 }
 
 // A process in a time namespace of its own, which ends with the test. Neither runc 1.1 nor crun 1.8 makes one
@@ -148,7 +169,7 @@ TEST_CASE("children have the bounding set that they are to have, whichever task 
     for (uint64_t wanted : {kFew, kFew, kKill, whole, kFew, whole}) {
       auto plan = PlanOf({"grep", "CapBnd", "/proc/self/status"}, ends[1]);
       plan.bounding = wanted;
-      auto started = lc::nsexec::Start(plan, &memory, &bounding);
+      auto started = StartBy(plan, &memory, &bounding);
       if (!started || !lc::nsexec::Release(started->channel.get())) _exit(1);
       if (Await(started->channel.get(), plan).kind != Outcome::Kind::kRunning) _exit(2);
       if (StatusOf(started->pid) != 0) _exit(3);
@@ -178,10 +199,9 @@ TEST_CASE("a pid that is another process by now is not followed into its namespa
   plan.init_start = 1;
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  auto outcome = Await(started->channel.get(), plan);
-  CHECK(outcome.kind == Outcome::Kind::kFailed);
-  CHECK(outcome.error.err == ESRCH);
-  StatusOf(started->pid);
+  CHECK(started->joined.kind == Outcome::Kind::kFailed);
+  CHECK(started->joined.by_joiner);
+  CHECK(started->joined.error.err == ESRCH);
 }
 
 TEST_CASE("a program found by PATH runs with its environment, and its end is its own") {
@@ -254,4 +274,75 @@ TEST_CASE("no descriptor but the standard ones reaches the program") {
   close(ends[0]);
   // 3 is the directory that the shell's glob has open.
   CHECK((std::string(text) == "0 1 2 3\n" || std::string(text) == "0 1 2\n"));
+}
+
+TEST_CASE("what a stranger sends on the channel makes no process, no terminal and no endless error") {
+  auto plan = PlanOf({"/bin/true"}, -1);
+  plan.terminal = true;
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+  const int on = 1;
+  REQUIRE(setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0);
+  auto received = [&](const lc::nsexec::ChildReport& report, size_t size, std::vector<int> fds) {
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
+    iovec data{const_cast<lc::nsexec::ChildReport*>(&report), size};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    if (!fds.empty()) {
+      message.msg_control = control;
+      message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+      memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
+    }
+    REQUIRE(sendmsg(ends[1], &message, 0) == static_cast<ssize_t>(size));
+    const pid_t somebody_else = 1;
+    return lc::nsexec::ReadOutcome(ends[0], plan, somebody_else);
+  };
+  const int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  lc::nsexec::ChildReport report;
+  report.kind = lc::nsexec::ChildReport::kJoined;
+  report.pid = 1;
+  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
+  report.kind = lc::nsexec::ChildReport::kTerminal;
+  CHECK(received(report, sizeof(report), {}).error.err == EMFILE);
+  CHECK(received(report, sizeof(report), {before}).error.err == ENODEV);
+  CHECK(received(report, sizeof(report), {before, before, before, before}).error.err == ENODEV);
+  report.kind = lc::nsexec::ChildReport::kFailed;
+  memset(report.call, 'x', sizeof(report.call));
+  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
+  strncpy(report.call, "exec\n\x1b[31m", sizeof(report.call));
+  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
+  CHECK(received(report, 7, {}).error.err == EPROTO);
+  report.kind = 77;
+  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
+  // Whatever came along has been closed.
+  const int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  CHECK(after == before + 1);
+  for (int fd : {before, after, ends[0], ends[1]}) close(fd);
+}
+
+TEST_CASE("the environment has each name once, with its last value, however many there are") {
+  auto plan = PlanOf({"/bin/sh", "-c", "env | sort | uniq -d | wc -l; env | grep -c ^N; echo $N7"}, -1);
+  plan.env = {"PATH=/usr/bin:/bin"};
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 20'000; ++i)
+      plan.env.push_back("N" + std::to_string(i) + "=" + std::to_string(round));
+  }
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  plan.stdio[1] = ends[1];
+  auto started = StartIt(plan);
+  REQUIRE(started.ok());
+  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  StatusOf(started->pid);
+  close(ends[1]);
+  char text[64] = {};
+  CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+  close(ends[0]);
+  CHECK(std::string(text) == "0\n20000\n1\n");
 }

@@ -43,6 +43,12 @@ const differences: { line: RegExp; runtimes: readonly RuntimeName[]; terminal?: 
     why: "crun gives stdio to the process's group as well as its user, /dev/null too; ours and runc's only to the user.",
   },
   {
+    line: /^fd [012]:.* mode 100/,
+    runtimes: ['runc'],
+    terminal: false,
+    why: "runc gives a regular file to the process's user; the host's file is not the container's to have, and keeps its owner.",
+  },
+  {
     line: /^(signal 3[23]:|\/proc\/self\/status: SigIgn:)/,
     runtimes,
     why:
