@@ -151,13 +151,13 @@ export class Attachment {
   }
 
   /** Init, which another program, or a start whose shim was killed, may have started since this handle was made. */
-  async #findRunning(context: FailureContext): Promise<Process> {
+  async #found(context: FailureContext): Promise<Process> {
     if (!this.deleted && !this.processes.has('init') && !(await this.discoverInit())) await this.mustExist()
-    return this.mustRun(context)
+    return this.#started(context)
   }
 
-  /** Init, if it runs. */
-  mustRun(context: FailureContext): Process {
+  /** Init, whether it still runs or not. */
+  #started(context: FailureContext): Process {
     const init = this.processes.get('init')
     if (this.deleted) {
       throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.#id}' is deleted`, context)
@@ -165,15 +165,43 @@ export class Attachment {
     if (!init) {
       throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.#id}' is not started`, context)
     }
-    if (init.exitStatus) {
-      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.#id}' has exited`, context)
-    }
     return init
+  }
+
+  #exitedError(context: FailureContext): ContainerError {
+    return new ContainerError('ERR_CONTAINER_EXITED', `container '${this.#id}' has exited`, context)
   }
 
   /** Init, if it runs; also one that another program has started. */
   async running(context: FailureContext): Promise<Process> {
-    return this.#mayRun() ?? this.#findRunning(context)
+    const init = this.#mayRun() ?? (await this.#found(context))
+    if (init.exitStatus) throw this.#exitedError(context)
+    return init
+  }
+
+  /**
+   * Init, if anything of the container runs. Without a pid namespace of the container's own, others may outlive init;
+   * they are in the container's cgroups still.
+   */
+  async living(context: FailureContext): Promise<Process> {
+    const init = this.#mayRun() ?? (await this.#found(context))
+    if (!init.exitStatus) return init
+    if (await this.ask(() => this.#native.lives(this.boxOf(init)))) return init
+    throw this.#exitedError(context)
+  }
+
+  /** As living(), on this thread, of what this handle knows. */
+  mustLive(context: FailureContext): Process {
+    const init = this.#started(context)
+    if (!init.exitStatus) return init
+    let lives: boolean
+    try {
+      lives = this.#native.livesSync(this.boxOf(init))
+    } catch (error) {
+      throw toContainerError(error as NativeFailure, context)
+    }
+    if (!lives) throw this.#exitedError(context)
+    return init
   }
 
   /** ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
@@ -219,9 +247,9 @@ export class Attachment {
     }
   }
 
-  /** The same, about a container that must run. */
-  async askOfRunning<T>(question: (box: ContainerBox) => Promise<T>): Promise<T> {
-    const init = await this.running({ containerId: this.#id })
+  /** The same, about a container of which something must run. */
+  async askOfLiving<T>(question: (box: ContainerBox) => Promise<T>): Promise<T> {
+    const init = await this.living({ containerId: this.#id })
     return this.ask(() => question(this.boxOf(init)))
   }
 

@@ -450,8 +450,11 @@ export class Container implements AsyncDisposable {
     checkObject(options, 'options')
     const all = checkFlag(options.all, 'all')
     const context: FailureContext = { containerId: this.id }
+    if (all) {
+      const first = await this.#held.living(context)
+      return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(first), number))
+    }
     const init = await this.#held.running(context)
-    if (all) return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(init), number))
     try {
       await init.kill(number)
       if (number === SIGKILL) await this.#held.ask(() => this.#native.releaseKilled(this.#held.boxOf(init)))
@@ -462,16 +465,21 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * Host pids of every process in the container's cgroups, nested ones included: `cgroup.procs` of v2, or of v1's devices
-   * controller as in runc. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED for a container without cgroups.
+   * Returns the host pids of every process in the container's cgroups, nested ones included: `cgroup.procs` of v2, or of
+   * v1's devices controller as in runc. Without a pid namespace of the container's own, processes may outlive init. This
+   * call and kill() with `all`, stats(), pause(), resume(), updateResources(), oom() and pressure() then go on working
+   * until the last one has ended.
+   *
+   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED once nothing of the container runs; ERR_UNSUPPORTED for a container
+   * without cgroups; ERR_SYSCALL with ETIMEDOUT when the container has made more cgroups than can be read in 10 seconds.
    */
   async pids(): Promise<number[]> {
-    return this.#held.askOfRunning((box) => this.#native.pids(box))
+    return this.#held.askOfLiving((box) => this.#native.pids(box))
   }
 
   /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. Throws as that rejects. */
   pidsSync(): number[] {
-    const init = this.#held.mustRun({ containerId: this.id })
+    const init = this.#held.mustLive({ containerId: this.id })
     try {
       return this.#native.pidsSync(this.#held.boxOf(init))
     } catch (error) {
@@ -486,14 +494,14 @@ export class Container implements AsyncDisposable {
    * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
-    await this.#held.askOfRunning((box) => this.#native.pause(box, this.#timeout))
+    await this.#held.askOfLiving((box) => this.#native.pause(box, this.#timeout))
     this.#held.isPaused = true
     this.#hub.did('paused')
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
-    await this.#held.askOfRunning((box) => this.#native.resume(box))
+    await this.#held.askOfLiving((box) => this.#native.resume(box))
     this.#held.isPaused = false
     this.#hub.did('resumed')
   }
@@ -503,12 +511,12 @@ export class Container implements AsyncDisposable {
    * for a container without cgroups.
    */
   async stats(): Promise<Stats> {
-    return toStats(await this.#held.askOfRunning((box) => this.#native.stats(box)))
+    return toStats(await this.#held.askOfLiving((box) => this.#native.stats(box)))
   }
 
   /** As stats(), on this thread: it reads some ten (v2) to fifty (v1) small kernel files. Throws as that rejects. */
   statsSync(): Stats {
-    const init = this.#held.mustRun({ containerId: this.id })
+    const init = this.#held.mustLive({ containerId: this.id })
     try {
       return toStats(this.#native.statsSync(this.#held.boxOf(init)))
     } catch (error) {
@@ -524,17 +532,16 @@ export class Container implements AsyncDisposable {
     checkContainers(containers, (container) => (#hub in container ? container : undefined))
     const out: (Stats | ContainerError)[] = []
     const asked: { container: Container; index: number; box: ContainerBox }[] = []
-    containers.forEach((container, index) => {
-      try {
-        asked.push({
-          container,
-          index,
-          box: container.#held.boxOf(container.#held.mustRun({ containerId: container.id })),
-        })
-      } catch (error) {
-        out[index] = error as ContainerError
-      }
-    })
+    await Promise.all(
+      containers.map(async (container, index) => {
+        try {
+          const init = await container.#held.living({ containerId: container.id })
+          asked.push({ container, index, box: container.#held.boxOf(init) })
+        } catch (error) {
+          out[index] = error as ContainerError
+        }
+      }),
+    )
     if (asked.length === 0) return out
     const { native } = loadBinding()
     // Two parts under way at a time: while one is read the other becomes objects, and both cores have work. The making
@@ -572,7 +579,7 @@ export class Container implements AsyncDisposable {
   async updateResources(resources: Resources): Promise<void> {
     checkObject(resources, 'resources')
     checkNumbers(resources, 'resources')
-    const init = await this.#held.running({ containerId: this.id })
+    const init = await this.#held.living({ containerId: this.id })
     const options =
       resources.cpu?.shares !== undefined || resources.pids?.limit === 0
         ? await conversionsOf(this.runtime)
@@ -591,7 +598,7 @@ export class Container implements AsyncDisposable {
    * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
   async oom(): Promise<OomWatcher> {
-    const init = await this.#held.running({ containerId: this.id })
+    const init = await this.#held.living({ containerId: this.id })
     return new OomWatcher(await openWatch(this.#native, this.#held.boxOf(init), this.id, { kind: 'oom' }))
   }
 
@@ -617,7 +624,7 @@ export class Container implements AsyncDisposable {
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
     const checked = checkPressure(options)
-    const init = await this.#held.running({ containerId: this.id })
+    const init = await this.#held.living({ containerId: this.id })
     const request =
       checked.kind === 'high'
         ? ({ kind: 'high' } as const)

@@ -89,6 +89,9 @@ export interface NativeBinding {
   /** Closes what the box keeps open; a later call may keep something again. */
   giveBack(box: ContainerBox): void
   status(box: ContainerBox): Promise<'created' | 'running' | 'paused' | 'stopped'>
+  /** Whether any process of the container runs, be it without init. */
+  lives(box: ContainerBox): Promise<boolean>
+  livesSync(box: ContainerBox): boolean
   pids(box: ContainerBox): Promise<number[]>
   pidsSync(box: ContainerBox): number[]
   /** The keys of `runc events --stats` `.data`. */
@@ -99,7 +102,7 @@ export interface NativeBinding {
   pause(box: ContainerBox, timeoutMs: number): Promise<void>
   resume(box: ContainerBox): Promise<void>
   signalAll(box: ContainerBox, signal: number): Promise<void>
-  /** Thaws a v1 cgroup, in which a killed process would else stand still for ever; nothing on v2. */
+  /** Thaws v1 cgroups, in which a killed process would else stand still for ever; nothing on v2. */
   releaseKilled(box: ContainerBox): Promise<void>
   /** `resources` as `runc update -r -` takes them. */
   update(box: ContainerBox, resources: string, options: UpdateOptions): Promise<void>

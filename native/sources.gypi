@@ -26,6 +26,7 @@
       "native/cgroup/handle_parts.cc",
       "native/cgroup/hints.cc",
       "native/cgroup/json_text.cc",
+      "native/cgroup/kill.cc",
       "native/cgroup/mode.cc",
       "native/cgroup/oom.cc",
       "native/cgroup/pids.cc",
@@ -34,13 +35,19 @@
       "native/cgroup/plan_v2.cc",
       "native/cgroup/record_file.cc",
       "native/cgroup/record_patch.cc",
+      "native/cgroup/remove.cc",
       "native/cgroup/resources_json.cc",
       "native/cgroup/stat_files.cc",
       "native/cgroup/stats_parse.cc",
+      "native/cgroup/walk.cc",
       "native/cgroup/writer.cc"
     ],
     "cgroup_shim_sources": [
-      "native/cgroup/mode.cc"
+      "native/cgroup/kill.cc",
+      "native/cgroup/mode.cc",
+      "native/cgroup/pids.cc",
+      "native/cgroup/remove.cc",
+      "native/cgroup/walk.cc"
     ],
     "nsexec_sources": [
       "native/nsexec/bounding.cc",

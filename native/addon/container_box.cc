@@ -11,9 +11,11 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 
 #include "addon/lane.h"
 #include "cgroup/freeze.h"
+#include "cgroup/kill.h"
 #include "cgroup/mode.h"
 #include "cgroup/record_file.h"
 #include "cgroup/resources_json.h"
@@ -26,6 +28,9 @@ namespace {
 
 // Of a walk over many containers, how many files each keeps open: the same for each, however many there are.
 constexpr size_t kFilesKeptOfMany = 4;
+
+// How long a kill of all may take: forks, and cgroups by the thousand, are the container's choice.
+constexpr int kKillMs = 15'000;
 
 // Two readers at work on two cores make the JavaScript thread wait for its turn, and with it the event loop.
 // While one of these is there its thread, niced, gives way to that. (On Linux each thread has a nice value of
@@ -58,11 +63,13 @@ Result<RuntimeRecord> ContainerBox::LoadRecord() const {
     if (record.error().err == ENOENT) return std::move(record.error()).With("ERR_CONTAINER_EXITED");
     return record;
   }
-  if (record->init_pid != query_.init_pid) {
+  bool timed = record->init_start != 0 && query_.init_start != 0;
+  if (record->init_pid != query_.init_pid || (timed && record->init_start != query_.init_start)) {
     return Error::Coded("ERR_CONTAINER_EXITED", "the runtime's record is about a later container of that id",
                         record->directory);
   }
-  if (record->kind == RuntimeRecord::Kind::kCrun) {
+  // Told to make no cgroup, crun records an empty path, which is not that of the whole machine.
+  if (record->kind == RuntimeRecord::Kind::kCrun && !record->cgroup_path.empty()) {
     auto layout = ReadLayout();
     if (!layout) return layout.error();
     record->cgroups = ComposePaths(*layout, record->cgroup_path);
@@ -120,6 +127,29 @@ Status ContainerBox::MustRun() {
   if (ended > 0) return Exited();
   kept_.Keep(kInit, std::move(init));
   return Ok();
+}
+
+// ERR_CONTAINER_EXITED unless a process of it runs. Without a pid namespace of the container's own, init's
+// end is not that of the others.
+Status ContainerBox::MustLive() {
+  auto runs = MustRun();
+  if (runs || runs.error().code == nullptr) return runs;
+  auto lives = Lives();
+  if (!lives) return lives.error();
+  return *lives ? Ok() : runs;
+}
+
+Result<bool> ContainerBox::Lives() {
+  auto pids = ReadPids();
+  if (!pids && pids.error().code != nullptr && strcmp(pids.error().code, "ERR_CONTAINER_EXITED") == 0)
+    return false;
+  if (!pids) return pids.error();
+  for (pid_t pid : *pids) {
+    auto stat = ReadProcStat(pid);
+    if (!stat && IsShortage(stat.error())) return stat.error();
+    if (stat && stat->alive()) return true;
+  }
+  return false;
 }
 
 BoxPointer ToBox(const Napi::Value& value) {
@@ -190,40 +220,33 @@ Status ContainerBox::Resume() {
 }
 
 Status ContainerBox::SignalAll(int signal) {
-  // A fork bomb outruns a list; SIGKILL is repeated until a look finds nobody.
-  constexpr int kMaxRounds = 1000;
-  for (int round = 0; round < kMaxRounds; ++round) {
-    auto pids = ReadPids();
-    if (!pids) {
-      if (round > 0 && !IsShortage(pids.error())) return Ok();
-      return pids.error();
+  auto runs = MustLive();
+  if (!runs) return runs;
+  auto paths = Paths();
+  if (!paths) return paths.error();
+  // A fork bomb outruns a round; SIGKILL is repeated until a round finds nobody.
+  const WalkDeadline deadline(kKillMs);
+  CgroupSignal round(std::move(*paths), signal);
+  for (;;) {
+    auto done = round.Work(deadline);
+    if (!done) return done.error();
+    if (*done && (signal != SIGKILL || round.found() == 0)) return Ok();
+    if (deadline.passed()) {
+      Error error = Error::Of(EAGAIN, "kill");
+      error.text = "not every process could be reached, or ended, in time";
+      return error;
     }
-    bool any = false;
-    for (pid_t pid : *pids) {
-      auto stat = ReadProcStat(pid);
-      if (!stat && IsShortage(stat.error())) return stat.error();
-      if (!stat || !stat->alive()) continue;
-      auto status = SignalProcess(pid, stat->start, signal);
-      if (!status && status.error().err != ESRCH) return status;
-      any = true;
-    }
-    if (signal != SIGKILL || !any) return Ok();
-    auto released = ReleaseKilled();
-    if (!released) return released;
     usleep(1000);
   }
-  return Error::Of(EAGAIN, "kill");
 }
 
 Status ContainerBox::ReleaseKilled() {
   auto paths = Paths();
   if (!paths && IsShortage(paths.error())) return paths.error();
   if (!paths) return Ok();  // the container is gone, or has no record by which its freezer could be found
-  const std::string* freezer = paths->Find("freezer");
-  if (freezer == nullptr) return Ok();
-  auto thawed = WriteOnceAt(AT_FDCWD, *freezer + "/freezer.state", "THAWED");
-  if (!thawed && thawed.error().err != ENOENT && thawed.error().err != ENODEV) return thawed.error();
-  return Ok();
+  auto thawed = CgroupThaw(*paths).Work(WalkDeadline(kKillMs));
+  if (!thawed) return thawed.error();
+  return *thawed ? Ok() : Status(WalkDeadline::TooMany("write", *paths->Find("freezer")));
 }
 
 Status ContainerBox::Update(const std::string& json, PlanOptions options) {
@@ -265,7 +288,7 @@ Status ContainerBox::UpdateLocked(int directory, const CgroupPaths& paths, const
   }
   auto record = LoadRecord();
   if (!record) return record.error();
-  auto runs = MustRun();
+  auto runs = MustLive();
   if (!runs) return runs;
   auto plan = PlanUpdate(resources, paths, options, CurrentOf(paths));
   if (!plan) return plan.error();
@@ -283,7 +306,7 @@ Status ContainerBox::UpdateRecorded(int directory, const CgroupPaths& paths, con
   }
   const RuncRecord& record = file->record();
   if (record.init_pid() != query_.init_pid) return Exited();
-  auto runs = MustRun();
+  auto runs = MustLive();
   if (!runs) return runs;
   options.recorded_memory = record.memory();
   options.recorded_swap = record.memory_swap();

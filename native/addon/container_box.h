@@ -41,9 +41,13 @@ class ContainerBox {
   // Done when the kernel says so; thawed again when it does not in time.
   Status Pause(int timeout_ms);
   Status Resume();
-  // Signals every process, each by its pidfd. SIGKILL goes on until none is left that was forked meanwhile.
+  // Whether any process of it runs, be it without init.
+  Result<bool> Lives();
+  // Signals every process, each by its pidfd. SIGKILL goes on until none is left that was forked meanwhile,
+  // and thaws what the container froze.
   Status SignalAll(int signal);
-  // A killed process of a frozen v1 cgroup ends only when that thaws; v2 lets it go by itself.
+  // A killed process of a frozen v1 cgroup ends only when that thaws, be it one that the container froze
+  // below its own; v2 lets it go by itself.
   Status ReleaseKilled();
   // `json` as `runc update -r -` takes it. The kernel's files first, then the runtime's record; both as
   // before when either fails.
@@ -64,6 +68,7 @@ class ContainerBox {
   Result<RuntimeRecord> LoadRecord() const;
   Result<CgroupPaths> Paths();
   Status MustRun();
+  Status MustLive();
   Result<UniqueFd> LockRecord(UniqueFd kept) const;
   Status UpdateLocked(int directory, const CgroupPaths& paths, const Resources& resources,
                       const PlanOptions& options);

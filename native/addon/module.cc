@@ -152,6 +152,19 @@ Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
       [](Napi::Env env, std::string& state) { return Napi::String::New(env, state); });
 }
 
+Napi::Value Lives(const Napi::CallbackInfo& info) {
+  auto box = ToBox(info[0]);
+  return Async<bool>::Run(
+      info.Env(), [box] { return box->Lives(); },
+      [](Napi::Env env, bool& lives) -> Napi::Value { return Napi::Boolean::New(env, lives); });
+}
+
+Napi::Value LivesSync(const Napi::CallbackInfo& info) {
+  auto lives = ToBox(info[0])->Lives();
+  if (!lives) return Throw(info.Env(), lives.error());
+  return Napi::Boolean::New(info.Env(), *lives);
+}
+
 Napi::Value PidArray(Napi::Env env, const std::vector<pid_t>& pids) {
   auto out = Napi::Array::New(env, pids.size());
   for (size_t i = 0; i < pids.size(); ++i) out.Set(static_cast<uint32_t>(i), Napi::Number::New(env, pids[i]));
@@ -254,6 +267,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("limitDescriptors", Napi::Function::New(env, LimitDescriptors, "limitDescriptors"));
   exports.Set("giveBack", Napi::Function::New(env, GiveBack, "giveBack"));
   exports.Set("status", Napi::Function::New(env, ContainerStatus, "status"));
+  exports.Set("lives", Napi::Function::New(env, Lives, "lives"));
+  exports.Set("livesSync", Napi::Function::New(env, LivesSync, "livesSync"));
   exports.Set("stats", Napi::Function::New(env, ReadStats, "stats"));
   exports.Set("statsSync", Napi::Function::New(env, ReadStatsSync, "statsSync"));
   exports.Set("statsOfMany", Napi::Function::New(env, ReadStatsOfMany, "statsOfMany"));

@@ -64,9 +64,10 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
         auto added = watches->Add(std::move(*source), CounterOf(request));
         if (!added) return added.error();
         // It may have died, and its cgroup may stay for long.
-        if (!box->InitRuns()) {
+        auto lives = box->InitRuns() ? Result<bool>(true) : box->Lives();
+        if (!lives || !*lives) {
           watches->Remove(*added);
-          return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
+          return lives ? Error::Coded("ERR_CONTAINER_EXITED", "the container has exited") : lives.error();
         }
         return *added;
       },

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -279,21 +280,38 @@ Result<Freezer> ReadFreezer(const CgroupPaths& paths) {
   return ReadV1(*place.path, &state);
 }
 
+namespace {
+
+// By the files that were kept, or by new ones where the kernel no longer knows those: that says nothing of
+// the cgroup.
+template <typename T>
+Result<T> WithKept(FreezerFiles* files, const std::function<Result<T>(FreezerFiles*)>& work) {
+  bool kept = files->control || files->events;
+  auto done = work(files);
+  if (done || !kept || done.error().err != ENODEV) return done;
+  *files = {};
+  return work(files);
+}
+
+}  // namespace
+
 Result<Freezer> Freeze(const CgroupPaths& paths, int timeout_ms, FreezerFiles* files) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
   Deadline deadline(timeout_ms);
   FreezerFiles own;
-  if (files == nullptr) files = &own;
-  return place.v2 ? FreezeV2(*place.path, deadline, files) : FreezeV1(*place.path, deadline, files);
+  return WithKept<Freezer>(files == nullptr ? &own : files, [&](FreezerFiles* with) {
+    return place.v2 ? FreezeV2(*place.path, deadline, with) : FreezeV1(*place.path, deadline, with);
+  });
 }
 
 Status Thaw(const CgroupPaths& paths, FreezerFiles* files) {
   Place place = FindFreezer(paths);
   if (place.path == nullptr) return Unsupported();
   FreezerFiles own;
-  if (files == nullptr) files = &own;
-  return place.v2 ? ThawV2(*place.path, files) : ThawV1(*place.path, files);
+  return WithKept<Unit>(files == nullptr ? &own : files, [&](FreezerFiles* with) {
+    return place.v2 ? ThawV2(*place.path, with) : ThawV1(*place.path, with);
+  });
 }
 
 }  // namespace lc

@@ -5,8 +5,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cstring>
-
 #include "cgroup/pids.h"
 #include "cgroup/scan.h"
 
@@ -19,6 +17,7 @@ constexpr size_t kMaxStatBytes =
 // A file that was not there is looked for again now and then: a module may bring it (bfq), or a controller
 // that is enabled late.
 constexpr int64_t kForgetAbsenceMs = 10'000;
+constexpr int kMaxAttempts = 3;  // at a file that goes while it is read
 
 int64_t NowMs() {
   timespec now{};
@@ -42,7 +41,10 @@ struct Slots {
 }  // namespace
 
 CgroupHandle::CgroupHandle(CgroupPaths paths, DescriptorBudget* budget)
-    : DescriptorHolder(budget), paths_(std::move(paths)), files_(Slots().count, kClosed) {
+    : DescriptorHolder(budget),
+      paths_(std::move(paths)),
+      files_(Slots().count, kClosed),
+      seen_(files_.size()) {
   places_.fill(kNowhere);
 }
 
@@ -233,6 +235,11 @@ CgroupHandle::Directory* CgroupHandle::At(StatPlace place) {
   return index == kNowhere ? nullptr : &directories_[static_cast<size_t>(index)];
 }
 
+bool CgroupHandle::IsThere(const Directory& directory) const {
+  struct stat st {};
+  return stat(directory.path->c_str(), &st) == 0 && st.st_ino == directory.ino && st.st_dev == directory.dev;
+}
+
 // A directory that was removed answers ENOENT for its files, just as one that never had the file. False:
 // removed.
 bool CgroupHandle::Leave(Directory* directory) {
@@ -240,11 +247,7 @@ bool CgroupHandle::Leave(Directory* directory) {
   directory->wanted = false;
   if (!directory->suspect) return true;
   directory->suspect = false;
-  struct stat st {};
-  if (stat(directory->path->c_str(), &st) == 0 && st.st_ino == directory->ino &&
-      st.st_dev == directory->dev) {
-    return true;
-  }
+  if (IsThere(*directory)) return true;
   gone_ = true;
   error_ = CgroupGone(*directory->path, ENOENT);
   return false;
@@ -294,45 +297,62 @@ CgroupHandle::Outcome CgroupHandle::ReadSlot(size_t slot, StatPlace place, const
   if (files_[slot] == kAbsent) return Outcome::kAbsent;
   Directory& directory = *At(place);
   bool was_kept = files_[slot] >= 0;
-  int fd = files_[slot];
-  if (!was_kept) {
-    if (directory.fd < 0 && !OpenDirectory(&directory)) return gone_ ? Outcome::kGone : Outcome::kFailed;
-    fd = OpenRelieved(directory.fd, name, O_RDONLY | O_NONBLOCK);
-    if (fd < 0) {
-      if (errno == ENOENT) {
-        files_[slot] = kAbsent;
-        directory.suspect = true;
-        return Outcome::kAbsent;
-      }
-      gone_ = errno == ENODEV;
-      error_ = Error::Sys("open", *directory.path + "/" + name);
-      if (gone_) error_ = CgroupGone(*directory.path, ENODEV);
-      return gone_ ? Outcome::kGone : Outcome::kFailed;
+  Outcome outcome = Outcome::kGone;
+  // A file that went with its controller is looked for again: the controller may be back.
+  for (int attempt = 0; attempt < kMaxAttempts && outcome == Outcome::kGone; ++attempt) {
+    if (attempt > 0 && !IsThere(directory)) break;
+    if (files_[slot] < 0) {
+      Outcome opened = Reopen(slot, &directory, name);
+      if (opened != Outcome::kText) return opened;
+      was_kept = false;
     }
-  }
-  Outcome outcome = ReadText(fd, scratch, text);
-  if (outcome == Outcome::kGone) {
-    gone_ = true;
-    error_ = CgroupGone(*directory.path, ENODEV);
-  } else if (outcome == Outcome::kFailed) {
-    error_ = Error::Sys("read", *directory.path + "/" + name);
-  }
-  if (was_kept) return outcome;
-  if (outcome == Outcome::kText && kept_files_ < keep_ && budget_->Admit(this)) {
-    files_[slot] = fd;
-    ++kept_files_;
-  } else {
-    close(fd);
+    outcome = ReadText(files_[slot], scratch, text);
+    if (outcome == Outcome::kFailed) error_ = Error::Sys("read", *directory.path + "/" + name);
+    if (was_kept && outcome != Outcome::kGone) return outcome;
+    if (!was_kept && outcome == Outcome::kText && kept_files_ < keep_ && budget_->Admit(this)) {
+      ++kept_files_;
+      return outcome;
+    }
+    close(files_[slot]);
+    files_[slot] = kClosed;
     directory.wanted = true;
+    if (was_kept) {
+      --kept_files_;
+      budget_->Release(1);
+    }
+    was_kept = false;
   }
+  if (outcome != Outcome::kGone) return outcome;
+  // Of a directory that is there, a file that comes and goes has nothing to say now.
+  if (IsThere(directory)) return Outcome::kAbsent;
+  gone_ = true;
+  error_ = CgroupGone(*directory.path, ENODEV);
   return outcome;
+}
+
+// Opens the slot's file, which is not kept yet; kText when it is open.
+CgroupHandle::Outcome CgroupHandle::Reopen(size_t slot, Directory* directory, const char* name) {
+  if (directory->fd < 0 && !OpenDirectory(directory)) return gone_ ? Outcome::kGone : Outcome::kFailed;
+  int fd = OpenRelieved(directory->fd, name, O_RDONLY | O_NONBLOCK);
+  if (fd >= 0) {
+    files_[slot] = fd;
+    seen_[slot] = true;
+    return Outcome::kText;
+  }
+  if (errno == ENOENT || errno == ENODEV) {
+    if (!seen_[slot]) files_[slot] = kAbsent;
+    directory->suspect = true;
+    return Outcome::kAbsent;
+  }
+  error_ = Error::Sys("open", *directory->path + "/" + name);
+  return Outcome::kFailed;
 }
 
 Status CgroupHandle::ReadStats(StatsScratch* scratch, Stats* out, size_t keep) {
   std::lock_guard lock(mutex_);
   Touch();
   out->Clear();
-  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
+  gone_ = false;
   keep_ = keep;
   error_ = {};
   ForgetAbsences();
@@ -361,7 +381,7 @@ Status CgroupHandle::ReadPids(std::vector<pid_t>* out) {
   Touch();
   out->clear();
   error_ = {};
-  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
+  gone_ = false;
   if (pids_directory_ == kNowhere) return Error::Coded("ERR_UNSUPPORTED", "no hierarchy lists the processes");
   Directory& directory = directories_[static_cast<size_t>(pids_directory_)];
   if (directory.fd < 0 && !OpenDirectory(&directory)) return Failure(directory);
@@ -372,8 +392,15 @@ Status CgroupHandle::ReadPids(std::vector<pid_t>* out) {
     status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
   }
   Settle(&directory, status.ok());
-  if (!status && status.error().code != nullptr && strcmp(status.error().code, "ERR_CONTAINER_EXITED") == 0) {
-    gone_ = true;
+  if (!status && status.error().code != nullptr && IsThere(directory)) {
+    // Not by this descriptor any more, but it is there.
+    if (directory.kept) budget_->Release(1);
+    if (directory.fd >= 0) close(directory.fd);
+    directory.fd = -1;
+    directory.kept = false;
+    if (!OpenDirectory(&directory)) return Failure(directory);
+    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
+    CloseUnkept(&directory);
   }
   if (!status) out->clear();
   return status;

@@ -21,7 +21,8 @@
 namespace lc {
 
 // Thread-safe; one read at a time. Holds on to the cgroup it was opened on: when that is removed, every call
-// answers ERR_CONTAINER_EXITED, even if another cgroup of the same name has come since.
+// answers ERR_CONTAINER_EXITED, even if another cgroup of the same name has come since. Its directory alone
+// tells: a file that went (ENODEV) may be a controller that was taken away, and given back since.
 class CgroupHandle final : public DescriptorHolder {
  public:
   // ERR_CONTAINER_EXITED when no directory is left, or some are gone and the rest is empty.
@@ -75,6 +76,8 @@ class CgroupHandle final : public DescriptorHolder {
   Outcome ReadV1Freezer(StatsScratch* scratch, Freezer* out);
   bool Leave(Directory* directory);
   void ForgetAbsences();
+  bool IsThere(const Directory& directory) const;
+  Outcome Reopen(size_t slot, Directory* directory, const char* name);
   Directory* At(StatPlace place);
   Status Failure(const Directory& fallback);
 
@@ -84,6 +87,7 @@ class CgroupHandle final : public DescriptorHolder {
   int8_t pids_directory_ = kNowhere;
   bool pids_v2_ = false;
   std::vector<int32_t> files_;  // by slot: a descriptor, kClosed or kAbsent
+  std::vector<bool> seen_;      // by slot: it was there once, so it may come back at any time
   size_t kept_files_ = 0;
   size_t keep_ = SIZE_MAX;
   int64_t absences_since_ms_ = 0;

@@ -104,7 +104,7 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
   Touch();
   error_ = {};
   keep_ = SIZE_MAX;
-  if (gone_) return CgroupGone(*directories_.front().path, ENODEV);
+  gone_ = false;
   ForgetAbsences();
   Freezer out;
   StatsScratch scratch;

@@ -1,16 +1,13 @@
 // The processes of a container: every one in the subtree of its cgroup.
 #include "cgroup/pids.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "cgroup/scan.h"
+#include "cgroup/walk.h"
 #include "core/files.h"
 #include "core/unique_fd.h"
 
@@ -21,19 +18,15 @@ constexpr uint64_t kMaxPid = 4U << 20U;  // PID_MAX_LIMIT; so many pids are all 
 
 enum class Outcome { kRead, kGone, kThreaded, kFailed };
 
-Error Garbled(const std::string& path) {
-  return Error::Coded("ERR_STATE_CORRUPT", "not a list of pids", path);
-}
-
 // The whole of `name`, which the kernel hands out a page at a time.
-Outcome ReadList(int dir_fd, const char* name, const std::string& path, std::vector<pid_t>* out,
-                 Error* error) {
+// `error` has no path.
+Outcome ReadList(int dir_fd, const char* name, std::vector<pid_t>* out, Error* error) {
   // Opened afresh each time: v1 gives a descriptor that stays open the list of its first read for a second
   // (CGROUP_PIDLIST_DESTROY_DELAY).
   UniqueFd fd(openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) {
     if (errno == ENOENT || errno == ENODEV) return Outcome::kGone;
-    *error = Error::Sys("open", path + "/" + name);
+    *error = Error::Sys("open");
     return Outcome::kFailed;
   }
   PidListParser parser;
@@ -44,51 +37,16 @@ Outcome ReadList(int dir_fd, const char* name, const std::string& path, std::vec
       if (errno == EINTR) continue;
       if (errno == ENODEV) return Outcome::kGone;
       if (errno == EOPNOTSUPP) return Outcome::kThreaded;
-      *error = Error::Sys("read", path + "/" + name);
+      *error = Error::Sys("read");
       return Outcome::kFailed;
     }
     bool sane = n == 0 ? parser.Finish(out) : parser.Feed({buffer, static_cast<size_t>(n)}, out);
     if (!sane || out->size() > kMaxPid) {
-      *error = Garbled(path + "/" + name);
+      *error = Error::Coded("ERR_STATE_CORRUPT", "not a list of pids");
       return Outcome::kFailed;
     }
     if (n == 0) return Outcome::kRead;
   }
-}
-
-// Names of the cgroups right below, each put behind `prefix`.
-bool ListChildren(int dir_fd, const std::string& prefix, std::vector<std::string>* out) {
-  struct Entry {  // linux_dirent64, getdents64(2)
-    uint64_t ino;
-    int64_t off;
-    uint16_t length;
-    uint8_t type;
-    char name[1];
-  };
-  alignas(Entry) char buffer[8192];
-  if (lseek(dir_fd, 0, SEEK_SET) < 0) return false;
-  for (;;) {
-    long n = syscall(SYS_getdents64, dir_fd, buffer, sizeof buffer);
-    if (n <= 0) return n == 0;
-    for (long at = 0; at < n;) {
-      const char* raw = buffer + at;
-      uint16_t length = 0;
-      memcpy(&length, raw + offsetof(Entry, length), sizeof length);
-      const char* name = raw + offsetof(Entry, name);
-      auto type = static_cast<uint8_t>(raw[offsetof(Entry, type)]);
-      if (type == DT_DIR && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
-        out->push_back(prefix.empty() ? name : prefix + "/" + name);
-      }
-      at += length;
-    }
-  }
-}
-
-// Two links are the directory itself and its dot: no cgroup below. Every entry more is one (kernfs counts
-// them, and so do most file systems that a test may use; others say 1).
-bool MayHaveChildren(int dir_fd) {
-  struct stat st {};
-  return fstat(dir_fd, &st) != 0 || st.st_nlink != 2;
 }
 
 // A thread's process, as this pid namespace numbers it; 0 when it is gone.
@@ -161,40 +119,54 @@ const std::string* PidsDirectory(const CgroupPaths& paths, bool* v2) {
   return paths.v1.empty() ? nullptr : &paths.v1.front().path;
 }
 
+Status ReadPidsAt(int dir_fd, bool v2, std::vector<pid_t>* out) {
+  Error error;
+  switch (ReadList(dir_fd, "cgroup.procs", out, &error)) {
+    case Outcome::kGone:
+      return Error::Of(ENODEV, "open");
+    case Outcome::kFailed:
+      return error;
+    case Outcome::kThreaded:
+      break;
+    case Outcome::kRead:
+      return Ok();
+  }
+  // Nothing, unless the container's own cgroup is within a threaded domain: each thread tells its process.
+  std::vector<pid_t> threads;
+  if (!v2 || ReadList(dir_fd, "cgroup.threads", &threads, &error) != Outcome::kRead) return Ok();
+  for (pid_t thread : threads) {
+    if (pid_t pid = ProcessOf(thread)) out->push_back(pid);
+  }
+  return Ok();
+}
+
 Status ReadPidsBelow(int dir_fd, const std::string& path, bool v2, std::vector<pid_t>* out) {
   out->clear();
   Error error;
   const char* file = "cgroup.procs";
-  Outcome top = ReadList(dir_fd, file, path, out, &error);
+  Outcome top = ReadList(dir_fd, file, out, &error);
   // v2: a threaded cgroup has no processes of its own; those of a threaded subtree are listed at its top.
   // Only when the container's cgroup is itself inside of one must the threads be asked.
   bool by_thread = top == Outcome::kThreaded && v2;
   if (by_thread) {
     file = "cgroup.threads";
-    top = ReadList(dir_fd, file, path, out, &error);
+    top = ReadList(dir_fd, file, out, &error);
   }
   if (top == Outcome::kGone) return CgroupGone(path, ENODEV);
   if (top == Outcome::kThreaded) return Error::Of(EOPNOTSUPP, "read", path + "/" + file);
+  error.path = path + "/" + file;
   if (top == Outcome::kFailed) return error;
-
-  if (MayHaveChildren(dir_fd)) {
-    std::vector<std::string> pending;
-    if (!ListChildren(dir_fd, {}, &pending)) return Error::Sys("getdents64", path);
-    while (!pending.empty()) {
-      std::string relative = std::move(pending.back());
-      pending.pop_back();
-      UniqueFd child(openat(dir_fd, relative.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      if (!child) {
-        if (errno == ENOENT || errno == ENODEV) continue;  // removed meanwhile: it held no process
-        return Error::Sys("open", path + "/" + relative);
-      }
-      Outcome outcome = ReadList(child.get(), file, path + "/" + relative, out, &error);
-      if (outcome == Outcome::kFailed) return error;
-      if (outcome == Outcome::kGone) continue;
-      if (MayHaveChildren(child.get()) && !ListChildren(child.get(), relative, &pending) && errno != ENOENT) {
-        return Error::Sys("getdents64", path + "/" + relative);
-      }
-    }
+  const WalkDeadline deadline;
+  CgroupWalk walk(dir_fd, path);
+  (void)walk.Next();  // the top, which was read
+  for (CgroupWalk::Step step = walk.Next(); step != CgroupWalk::Step::kDone; step = walk.Next()) {
+    if (step == CgroupWalk::Step::kFailed) return walk.error();
+    if (step != CgroupWalk::Step::kEntered) continue;
+    if (deadline.passed()) return WalkDeadline::TooMany("read", path);
+    // One that was removed meanwhile held no process.
+    if (ReadList(walk.at(), file, out, &error) != Outcome::kFailed) continue;
+    error.path = walk.Path() + "/" + file;
+    return error;
   }
   if (by_thread) {
     for (pid_t& pid : *out) pid = ProcessOf(pid);

@@ -68,10 +68,13 @@ Status PlanCpuV1(const Resources::Cpu& c, PlanBuilder plan) {
   }
   if (c.idle == 1) plan.Write("cpu.idle", "cpu.idle", "1");
   if (c.realtime_period.value_or(0) != 0) {
-    plan.Write("cpu.realtimePeriod", "cpu.rt_period_us", std::to_string(*c.realtime_period));
+    // A period that does not go with the old runtime may well go with the new one: runc 1.1.13.
+    plan.Write("cpu.realtimePeriod", "cpu.rt_period_us", std::to_string(*c.realtime_period)).retry_after =
+        c.realtime_runtime.value_or(0) != 0;
   }
   if (c.realtime_runtime.value_or(0) != 0) {
-    plan.Write("cpu.realtimeRuntime", "cpu.rt_runtime_us", std::to_string(*c.realtime_runtime));
+    plan.Write("cpu.realtimeRuntime", "cpu.rt_runtime_us", std::to_string(*c.realtime_runtime)).then_retry =
+        true;
   }
   return Ok();
 }

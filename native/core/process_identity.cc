@@ -20,7 +20,8 @@ Result<ProcStat> ParseProcStat(std::string_view text) {
   if (close == std::string_view::npos || close + 2 >= text.size()) return garbled;
   std::string_view rest = text.substr(close + 2);
   ProcStat out;
-  // The state is field 3; the parent is field 4; the start time is field 22.
+  // The state is field 3; the parent is field 4; threads are field 20; the start time is
+  // field 22.
   for (int field = 3; field <= 22; ++field) {
     size_t space = rest.find(' ');
     std::string_view word = TrimEnd(rest.substr(0, space));
@@ -32,6 +33,10 @@ Result<ProcStat> ParseProcStat(std::string_view text) {
       auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), parent);
       if (error != std::errc() || end != word.data() + word.size()) return garbled;
       out.parent = parent;
+    } else if (field == 20) {
+      auto threads = ParseU64(word);
+      if (!threads || *threads > INT32_MAX) return garbled;
+      out.threads = static_cast<int>(*threads);
     } else if (field == 22) {
       auto start = ParseU64(word);
       if (!start) return garbled;
@@ -85,6 +90,11 @@ int64_t BootNs() {
 }
 
 }  // namespace
+
+uint64_t TicksNow() {
+  int64_t now = BootNs();
+  return now < 0 ? UINT64_MAX : static_cast<uint64_t>((now + kDoubtNs) / kTickNs);
+}
 
 StartClock::StartClock() : begun_ns_(BootNs()) {}
 

@@ -15,16 +15,22 @@ namespace lc {
 struct ProcStat {
   char state = '?';  // proc(5): R S D Z T t X ...
   pid_t parent = 0;
+  int threads = 1;     // field 20; 0 once the process is being released
   uint64_t start = 0;  // field 22, clock ticks since boot
-  bool alive() const { return state != 'Z' && state != 'X' && state != 'x'; }
+  // Of a process whose first thread has ended (pthread_exit) while others run on, the state is a zombie's.
+  bool alive() const { return state == 'Z' ? threads > 1 : state != 'X' && state != 'x'; }
 };
 
 // Parses /proc/<pid>/stat. The command in field 2 may hold spaces and parentheses.
 Result<ProcStat> ParseProcStat(std::string_view text);
 Result<ProcStat> ReadProcStat(pid_t pid);
 
-// True while that very process runs; a zombie no longer does.
+// True while any thread of that very process runs; a zombie no longer does.
 bool IsAlive(pid_t pid, uint64_t start);
+
+// Now, as a process's start time would say it: one that is there already has no later one. UINT64_MAX where
+// there is no such clock.
+uint64_t TicksNow();
 
 // The start time of a process that is made while this object lives, without a look at /proc, which takes a
 // third of the time that the fork took: the kernel has it from the clock that is read here.

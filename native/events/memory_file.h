@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/result.h"
 #include "core/unique_fd.h"
@@ -25,20 +26,31 @@ struct MemoryCounts {
 // costs a descriptor and, once it was read, a page of the kernel's.
 class MemoryFile {
  public:
-  enum class Outcome { kCounts, kGone, kFailed };
+  enum class Outcome {
+    kCounts,
+    kLost,  // the cgroup is there, its memory controller was taken away
+    kGone,
+    kFailed,
+  };
 
   // ENOENT or ENODEV when the cgroup is not there.
   static Result<MemoryFile> Open(std::string path);
   // kFailed: no descriptor to be had just now, for one.
   Outcome Read(MemoryCounts* out);
+  // Whether another file than before was found in its place since the last call: the controller came back.
+  bool TakeRenewed() { return std::exchange(renewed_, false); }
   // Stays open after a look that succeeds, until this is taken back.
   void Keep(bool keep);
 
  private:
-  MemoryFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
+  MemoryFile(std::string path, ino_t inode, ino_t directory)
+      : path_(std::move(path)), inode_(inode), directory_(directory) {}
+  bool CgroupIsThere() const;
 
   std::string path_;
   ino_t inode_;
+  ino_t directory_;  // the cgroup's own: the kernel numbers each anew
+  bool renewed_ = false;
   bool keep_ = false;
   UniqueFd kept_;
 };

@@ -99,6 +99,7 @@ class OomV1 final : public Source {
         again_usec_ = announced_ ? AwaitKillUsec(NowUsec() - announced_usec_) : after_kill_.Next();
         if (again_usec_ == 0) announced_ = false;
         break;
+      case MemoryFile::Outcome::kLost:  // v1 takes no controller away
       case MemoryFile::Outcome::kGone:
         // One signal is that of the removal. Another one, or one whose kill was still awaited: the last OOM
         // came too late to be read.
@@ -131,6 +132,11 @@ class OomV1 final : public Source {
   Steps<std::size(kAfterKillUsec)> after_kill_{kAfterKillUsec};
 };
 
+// A controller that came back counts from 0.
+uint64_t Since(uint64_t before, uint64_t now) {
+  return now >= before ? now - before : now;
+}
+
 class MemoryEventsV2 final : public Source {
  public:
   MemoryEventsV2(MemoryFile file, uint64_t identity, std::string directory, UniqueFd at)
@@ -152,16 +158,29 @@ class MemoryEventsV2 final : public Source {
     auto parent = inotify->Add(here + "/..", IN_DELETE | IN_ONLYDIR);
     if (!parent) return CgroupFailure(parent.error(), directory_);
     parent_watch_ = *parent;
-    if (file_.Read(&before_) == MemoryFile::Outcome::kGone)
+    // Neither does a controller that is taken away, or comes back with new files; who writes this file does
+    // that. There is none where the cgroup is the root of the mount.
+    auto control = inotify->Add(here + "/../cgroup.subtree_control", IN_MODIFY);
+    if (!control && control.error().err != ENOENT) return CgroupFailure(control.error(), directory_);
+    if (control) control_watch_ = *control;
+    if (file_.Read(&last_) == MemoryFile::Outcome::kGone)
       return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited", directory_);
-    last_ = before_;
+    return Ok();
+  }
+
+  bool wants_watch() override { return file_.TakeRenewed(); }
+  Status Rewatch(Inotify* inotify) override {
+    auto memory = inotify->Add(directory_ + "/memory.events", IN_MODIFY);
+    if (!memory) return CgroupFailure(memory.error(), directory_);
+    memory_watch_ = *memory;
     return Ok();
   }
 
   InotifyWatches inotify_watches() const override {
     return {{memory_watch_, populated_watch_},
             parent_watch_,
-            std::string_view(directory_).substr(directory_.rfind('/') + 1)};
+            std::string_view(directory_).substr(directory_.rfind('/') + 1),
+            control_watch_};
   }
 
   void Look(Why, uint32_t) override {
@@ -170,6 +189,8 @@ class MemoryEventsV2 final : public Source {
     switch (file_.Read(&counts)) {
       case MemoryFile::Outcome::kCounts: {
         uint64_t kills = counts.oom_kill.value_or(0);
+        totals_[kOomKills] += Since(last_.oom_kill.value_or(0), kills);
+        totals_[kHighBreaches] += Since(last_.high, counts.high);
         if (kills != last_.oom_kill.value_or(0)) {
           awaited_ = false;
           after_kill_.Begin();
@@ -183,10 +204,12 @@ class MemoryEventsV2 final : public Source {
         again_usec_ = awaited_ ? AwaitKillUsec(NowUsec() - awaited_since_usec_) : at_limit_.Next();
         if (again_usec_ == 0 && !awaited_) again_usec_ = after_kill_.Next();
         if (again_usec_ == 0) awaited_ = false;
-        totals_[kOomKills] = kills - before_.oom_kill.value_or(0);
-        totals_[kHighBreaches] = counts.high - before_.high;
         break;
       }
+      case MemoryFile::Outcome::kLost:
+        again_usec_ = 0;
+        awaited_ = false;
+        break;
       case MemoryFile::Outcome::kGone:
         removed_ = true;
         again_usec_ = 0;
@@ -206,7 +229,7 @@ class MemoryEventsV2 final : public Source {
   int memory_watch_ = -1;
   int populated_watch_ = -1;
   int parent_watch_ = -1;
-  MemoryCounts before_;
+  int control_watch_ = -1;
   MemoryCounts last_;
   bool awaited_ = false;  // an OOM began, and its kill is not counted yet
   int64_t awaited_since_usec_ = 0;

@@ -40,8 +40,14 @@ class Source {
     int own[2] = {-1, -1};
     int parent = -1;
     std::string_view name;
+    int control = -1;  // on what its parent gives to its children: others share it too
   };
   virtual InotifyWatches inotify_watches() const { return {}; }
+
+  // True after a look that found a file in the place of one that inotify watched: the watch is made anew
+  // then.
+  virtual bool wants_watch() { return false; }
+  virtual Status Rewatch(Inotify*) { return Ok(); }
 
   uint64_t total(Counter counter) const { return totals_[counter]; }
   bool removed() const { return removed_; }

@@ -97,10 +97,11 @@ Result<uint32_t> Watches::Enter(std::unique_ptr<Source> source) {
     if (before != by_parent_.end()) Look(uint32_t{before->second}, Source::Why::kTold, 0);
     by_parent_[key] = id;
   }
+  if (watches.control >= 0) by_control_.emplace(watches.control, id);
   if (begun && entered.fd() >= 0)
     begun = AddToEpoll(epoll_.get(), entered.fd(), entered.interest(), kSourceTags + id);
   if (!begun) {
-    StopListening(&shared);
+    StopListening(id, &shared);
     return begun.error();
   }
   if (entered.identity() != 0) by_identity_[entered.identity()] = id;
@@ -176,13 +177,13 @@ void Watches::Remove(uint32_t watch) {
 
 void Watches::Leave(uint32_t id) {
   auto it = sources_.find(id);
-  StopListening(&it->second);
+  StopListening(id, &it->second);
   std::erase(again_, id);
   sources_.erase(it);
 }
 
 // The kernel has nothing more to say of it, or nobody wants to hear it.
-void Watches::StopListening(Shared* shared) {
+void Watches::StopListening(uint32_t id, Shared* shared) {
   // Once: a later cgroup may have its name by now.
   if (!std::exchange(shared->listening, false)) return;
   const Source& source = *shared->source;
@@ -197,7 +198,29 @@ void Watches::StopListening(Shared* shared) {
     parents_.erase(watches.parent);
     inotify_.Remove(watches.parent);
   }
+  if (watches.control >= 0) {
+    auto [first, last] = by_control_.equal_range(watches.control);
+    for (auto it = first; it != last; ++it) {
+      if (it->second != id) continue;
+      by_control_.erase(it);
+      break;
+    }
+    if (!by_control_.contains(watches.control)) inotify_.Remove(watches.control);
+  }
   if (source.identity() != 0) by_identity_.erase(source.identity());
+}
+
+// A file came in the place of one that was watched.
+void Watches::Rewatch(uint32_t id, Shared* shared) {
+  Source& source = *shared->source;
+  for (int own : source.inotify_watches().own) {
+    if (own >= 0) by_inotify_.erase(own);
+  }
+  const int before = source.inotify_watches().own[0];
+  if (source.Rewatch(&inotify_) && before != source.inotify_watches().own[0]) inotify_.Remove(before);
+  for (int own : source.inotify_watches().own) {
+    if (own >= 0) by_inotify_[own] = id;
+  }
 }
 
 std::vector<Watches::Fact> Watches::Take() {
@@ -242,6 +265,10 @@ void Watches::Look(uint32_t id, Source::Why why, uint32_t events) {
   const uint64_t before[] = {source.total(Source::kOomKills), source.total(Source::kHighBreaches),
                              source.total(Source::kStalls)};
   source.Look(why, events);
+  if (source.wants_watch()) {
+    Rewatch(id, &shared);
+    source.Look(Source::Why::kAgain, 0);  // what came before the watch was there
+  }
   bool was_due = shared.again_ns != 0;
   shared.again_ns =
       source.again_usec() == 0 ? 0 : NowNs(CLOCK_MONOTONIC) + int64_t{source.again_usec()} * 1000;
@@ -260,7 +287,7 @@ void Watches::Look(uint32_t id, Source::Why why, uint32_t events) {
     uint64_t one = 1;
     if (watcher.descriptor) (void)!write(watcher.descriptor.get(), &one, sizeof(one));
   }
-  if (source.removed()) StopListening(&shared);
+  if (source.removed()) StopListening(id, &shared);
 }
 
 void Watches::SetTimer() {
@@ -292,6 +319,8 @@ void Watches::LookAgain() {
 void Watches::ReadInotify() {
   std::vector<uint32_t> changed;
   bool whole = inotify_.Drain([this, &changed](int watch, uint32_t, std::string_view name) {
+    auto [first, last] = by_control_.equal_range(watch);
+    for (auto it = first; it != last; ++it) changed.push_back(it->second);
     auto own = by_inotify_.find(watch);
     if (own != by_inotify_.end()) changed.push_back(own->second);
     if (name.empty() || !parents_.contains(watch)) return;

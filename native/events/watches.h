@@ -88,8 +88,9 @@ class Watches final : public Neighbour {
   Status BeginTimer();
   Result<uint32_t> Enter(std::unique_ptr<Source> source);
   void Leave(uint32_t id);
-  void StopListening(Shared* shared);
+  void StopListening(uint32_t id, Shared* shared);
   void Look(uint32_t id, Source::Why why, uint32_t events);
+  void Rewatch(uint32_t id, Shared* shared);
   void LookAgain();
   void ReadInotify();
   void SetTimer();
@@ -106,6 +107,7 @@ class Watches final : public Neighbour {
   std::unordered_map<int, uint32_t> by_inotify_;         // own watch -> source
   std::unordered_map<std::string, uint32_t> by_parent_;  // "watch/name" -> source
   std::unordered_map<int, size_t> parents_;              // shared watch -> how many sources use it
+  std::unordered_multimap<int, uint32_t> by_control_;    // shared watch -> sources
   std::vector<uint32_t> again_;                          // sources with again_ns set
   std::vector<uint32_t> dirty_;
   int64_t timer_ns_ = 0;  // when it goes off; 0: not set

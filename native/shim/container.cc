@@ -178,8 +178,8 @@ void Container::RecordExit(const std::shared_ptr<Process>& process) {
 }
 
 void Container::LeaveIfIdle() {
-  if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || !execs_.empty() || !runs_.empty() ||
-      !checkpoints_.empty() || clients_.count() > 0)
+  if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || looks_ > 0 || !execs_.empty() ||
+      !runs_.empty() || !checkpoints_.empty() || clients_.count() > 0)
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;

@@ -12,6 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cgroup/kill.h"
+#include "cgroup/remove.h"
 #include "core/json.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
@@ -169,14 +171,22 @@ class Container {
   bool ExecEnded(pid_t pid, int status);
 
   // container_delete.cc
+  struct Sweep;
   void Delete(const Asker& asker, bool force);
+  void DeleteUnlessAlive(const Asker& asker, std::shared_ptr<CgroupLife> life, const WalkDeadline& deadline);
   void Teardown();
   void DeleteKill();
+  std::optional<RuntimeRecord> OwnRecord() const;
+  std::unique_ptr<Sweep> NewSweep() const;
+  void DeleteSweep();
   Status Kill(const Process& process);
   void DeleteRunRuntime();
+  void DeleteRun();
   void DeleteDone(int status);
   LeftCgroups LikelyCgroups() const;
-  void ClearCgroups(LeftCgroups left, int tries, std::function<void()> then);
+  void ClearCgroups(const LeftCgroups& left, int tries, std::function<void()> then);
+  void ClearSome(std::function<CgroupRemoval()> anew, std::shared_ptr<CgroupRemoval> removal, int tries,
+                 std::function<void()> then);
   void DeleteDirectory();
   void DeleteFail(const Error& error, const std::string& log = {});
 
@@ -215,7 +225,10 @@ class Container {
   std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;
   bool deleting_ = false;
-  LeftCgroups left_cgroups_;  // of the container that is being deleted
+  bool all_ended_ = false;        // and its processes have come to their end
+  LeftCgroups left_cgroups_;      // of the container that is being deleted
+  std::unique_ptr<Sweep> sweep_;  // while its processes are being ended
+  int looks_ = 0;                 // deletes that look whether anything of the container runs
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container

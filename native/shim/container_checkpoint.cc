@@ -145,7 +145,7 @@ void Container::CheckpointCommit() {
   }
   // A history that cannot be written costs the next dump its parent, and nothing else.
   if (!checkpoint.exit) (void)DumpHistory(kHistory).Add(checkpoint.name, checkpoint.created);
-  if (checkpoint.exit) (void)RemoveCgroups(LikelyCgroups());
+  if (checkpoint.exit) RemoveCgroups(LikelyCgroups());
   CheckpointEnd(std::nullopt);
 }
 
@@ -184,7 +184,7 @@ void Container::SettleCheckpoint() {
     if (InitRuns()) directory->Discard();
   }
   DumpHistory(kHistory).Forget();
-  if (!InitRuns()) (void)RemoveCgroups(LikelyCgroups());
+  if (!InitRuns()) RemoveCgroups(LikelyCgroups());
 }
 
 // The container is to be deleted: what is left of the dump does not matter.

@@ -16,6 +16,15 @@ namespace lc::shim {
 namespace {
 
 constexpr int kCgroupRetryMs = 10;
+// How long the container's cgroups may hold this thread at a time: they may be many.
+constexpr int kSliceMs = 5;
+constexpr int kBetweenSlicesMs = 1;
+
+Error StillRuns() {
+  return Error::Coded("ERR_CONTAINER_NOT_STOPPED",
+                      "init has ended, but other processes of the container still run: kill() with all, or "
+                      "delete() with force ends them");
+}
 
 }  // namespace
 
@@ -23,6 +32,31 @@ void Container::Delete(const Asker& asker, bool force) {
   if (!force && (start_ || InitRuns())) {
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STOPPED", "the container is not stopped"));
   }
+  auto record = force || deleting_ ? std::nullopt : OwnRecord();
+  if (record && !record->own_pid_namespace) {
+    auto cgroups = RecordedCgroups(*record);
+    if (!cgroups) return ReplyError(asker, cgroups.error());
+    ++looks_;
+    return DeleteUnlessAlive(asker, std::make_shared<CgroupLife>(*cgroups), WalkDeadline());
+  }
+  deleters_.push_back(asker);
+  Teardown();
+}
+
+// Others may outlive init: who did not ask for their end does not get it.
+void Container::DeleteUnlessAlive(const Asker& asker, std::shared_ptr<CgroupLife> life,
+                                  const WalkDeadline& deadline) {
+  auto lives = life->Work(WalkDeadline(kSliceMs));
+  if (lives && !*lives && !deadline.passed()) {
+    loop_.After(kBetweenSlicesMs, [this, asker, life = std::move(life), deadline] {
+      DeleteUnlessAlive(asker, life, deadline);
+    });
+    return;
+  }
+  --looks_;
+  loop_.Defer([this] { LeaveIfIdle(); });
+  if (!lives) return ReplyError(asker, lives.error());
+  if (lives->value_or(true) || start_ || InitRuns()) return ReplyError(asker, StillRuns());
   deleters_.push_back(asker);
   Teardown();
 }
@@ -30,6 +64,7 @@ void Container::Delete(const Asker& asker, bool force) {
 void Container::Teardown() {
   if (deleting_) return;
   deleting_ = true;
+  all_ended_ = false;
   // So that it is finished should this shim be killed. A full disk is no reason not to delete.
   UniqueFd mark(open(kDeleting, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   delete_timer_ = loop_.After(kDefaultTimeoutMs, [this] {
@@ -43,7 +78,7 @@ void Container::Teardown() {
 }
 
 void Container::DeleteKill() {
-  if (!deleting_ || !runs_.empty()) return;  // given up, or the runtime's delete is under way
+  if (!deleting_ || all_ended_ || !runs_.empty()) return;  // given up, or the runtime's delete is under way
   if (target_) target_->Thaw();
   bool left = false;
   for (const auto& [id, process] : processes_) {
@@ -53,7 +88,40 @@ void Container::DeleteKill() {
     if (!killed && killed.error().err != ESRCH) return DeleteFail(killed.error());
     if (id == "init") left = true;
   }
-  if (!left) DeleteRunRuntime();
+  if (!sweep_) sweep_ = NewSweep();
+  if (sweep_ && sweep_->timer != 0 && (left || sweep_->kill)) return;  // goes on by itself
+  if (sweep_ && sweep_->kill) return DeleteSweep();
+  if (!left) return DeleteRunRuntime();
+  // Most often it ends at once.
+  if (sweep_) sweep_->timer = loop_.After(kCgroupRetryMs, [this] { DeleteSweep(); });
+}
+
+// The runtime's record, where it is about this very container.
+std::optional<RuntimeRecord> Container::OwnRecord() const {
+  auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (!record || !IsOurs(*record)) return std::nullopt;
+  return std::move(*record);
+}
+
+std::unique_ptr<Container::Sweep> Container::NewSweep() const {
+  auto record = OwnRecord();
+  if (!record) return nullptr;
+  auto cgroups = RecordedCgroups(*record);
+  if (!cgroups) return nullptr;
+  auto sweep = std::make_unique<Sweep>(Sweep{std::nullopt, CgroupThaw(*cgroups)});
+  if (!record->own_pid_namespace) sweep->kill.emplace(std::move(*cgroups), SIGKILL);
+  return sweep;
+}
+
+void Container::DeleteSweep() {
+  sweep_->timer = 0;
+  auto round =
+      sweep_->kill ? sweep_->kill->Work(WalkDeadline(kSliceMs)) : sweep_->thaw.Work(WalkDeadline(kSliceMs));
+  if (!round && round.error().code == nullptr) return DeleteFail(round.error());
+  bool over = !round || *round;  // ERR_UNSUPPORTED: no cgroup of its own, so nobody to be found by it
+  bool found = round && sweep_->kill && sweep_->kill->found() > 0;
+  if (over && !found && !InitRuns()) return DeleteRunRuntime();
+  sweep_->timer = loop_.After(over ? kCgroupRetryMs : kBetweenSlicesMs, [this] { DeleteSweep(); });
 }
 
 // A child's pid is its own until it is reaped here; another process is looked for by pid and start time,
@@ -66,6 +134,9 @@ Status Container::Kill(const Process& process) {
 void Container::DeleteRunRuntime() {
   if (delete_timer_ != 0) loop_.Cancel(delete_timer_);
   delete_timer_ = 0;
+  if (sweep_ && sweep_->timer != 0) loop_.Cancel(sweep_->timer);
+  sweep_.reset();
+  all_ended_ = true;
   auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
   left_cgroups_ = {};
   // Deleted by another hand, who has made another container of this id since.
@@ -83,6 +154,14 @@ void Container::DeleteRunRuntime() {
   if (record) {
     if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = {Directories(*cgroups), true};
   }
+  // What the container made below its own cgroups may be deeper and more than a runtime's delete can cope
+  // with.
+  if (!left_cgroups_.sure) return DeleteRun();
+  auto below = [this] { return CgroupRemoval(left_cgroups_.directories, CgroupRemoval::Extent::kBelow); };
+  ClearSome(below, std::make_shared<CgroupRemoval>(below()), kCgroupTries, [this] { DeleteRun(); });
+}
+
+void Container::DeleteRun() {
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
   auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int status) {
@@ -100,7 +179,7 @@ void Container::DeleteDone(int status) {
     std::string log = last_run_->Log();
     return DeleteFail(last_run_->FailureOf(status, log), log);
   }
-  ClearCgroups(std::move(left_cgroups_), kCgroupTries, [this] { DeleteDirectory(); });
+  ClearCgroups(left_cgroups_, kCgroupTries, [this] { DeleteDirectory(); });
 }
 
 // Where the container's cgroups are if its record cannot tell. Only an empty cgroup can be removed.
@@ -128,11 +207,24 @@ LeftCgroups Container::LikelyCgroups() const {
 
 // runc gives up on a cgroup whose last processes take their time to die, says so in its log, and exits with
 // 0. A create that was killed has left cgroups that no record tells of.
-void Container::ClearCgroups(LeftCgroups left, int tries, std::function<void()> then) {
-  if (RemoveCgroups(left) || tries <= 0) return then();
-  loop_.After(kCgroupRetryMs, [this, left = std::move(left), tries, then = std::move(then)] {
-    ClearCgroups(left, tries - 1, then);
-  });
+void Container::ClearCgroups(const LeftCgroups& left, int tries, std::function<void()> then) {
+  auto extent = left.sure ? CgroupRemoval::Extent::kAll : CgroupRemoval::Extent::kTops;
+  auto all = [directories = left.directories, extent] { return CgroupRemoval(directories, extent); };
+  ClearSome(all, std::make_shared<CgroupRemoval>(all()), tries, std::move(then));
+}
+
+void Container::ClearSome(std::function<CgroupRemoval()> anew, std::shared_ptr<CgroupRemoval> removal,
+                          int tries, std::function<void()> then) {
+  bool over = removal->Work(WalkDeadline(kSliceMs));
+  if (over && (!removal->left() || tries <= 0)) return then();
+  if (over) {
+    removal = std::make_shared<CgroupRemoval>(anew());
+    --tries;
+  }
+  loop_.After(over ? kCgroupRetryMs : kBetweenSlicesMs,
+              [this, anew = std::move(anew), removal = std::move(removal), tries, then = std::move(then)] {
+                ClearSome(anew, removal, tries, then);
+              });
 }
 
 void Container::DeleteDirectory() {
@@ -156,6 +248,8 @@ void Container::DeleteDirectory() {
 
 void Container::DeleteFail(const Error& error, const std::string& log) {
   deleting_ = false;
+  if (sweep_ && sweep_->timer != 0) loop_.Cancel(sweep_->timer);
+  sweep_.reset();
   unlink(kDeleting);
   for (const Asker& asker : deleters_) ReplyError(asker, error, log);
   deleters_.clear();

@@ -37,6 +37,12 @@ bool HasFlag(pid_t pid, uint64_t flag) {
   return flags && (*flags & flag) != 0;
 }
 
+// Its first thread has ended while others run on.
+bool IsHeadless(pid_t pid) {
+  auto stat = ReadProcStat(pid);
+  return stat && stat->state == 'Z' && stat->alive();
+}
+
 Error ContainerExited() {
   return Error::Coded("ERR_CONTAINER_EXITED", "the container has exited");
 }
@@ -67,8 +73,8 @@ bool NeverExecuted(pid_t pid) {
 std::optional<Error> Container::Gone() const {
   if (deleting_) return BeingDeleted();
   auto init = Find("init");
-  bool gone =
-      init == nullptr || init->exit || !IsAlive(init->pid, init->start) || HasFlag(init->pid, kExiting);
+  bool gone = init == nullptr || init->exit || !IsAlive(init->pid, init->start) ||
+              (HasFlag(init->pid, kExiting) && !IsHeadless(init->pid));
   return gone ? std::optional(ContainerExited()) : std::nullopt;
 }
 
@@ -77,7 +83,10 @@ std::optional<Error> Container::Gone() const {
 Error Container::OrGone(Error error) const {
   if (error.code != nullptr) return error;
   auto gone = Gone();
-  return gone ? *gone : error;
+  if (gone) return *gone;
+  if (!IsHeadless(Find("init")->pid)) return error;
+  return std::move(error).With("ERR_UNSUPPORTED",
+                               "the first thread of init has ended, and with it the way into its namespaces");
 }
 
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,

@@ -14,6 +14,16 @@ namespace {
 // PROC_PID_INIT_INO: the log has the pids of the first namespace.
 constexpr std::string_view kFirstNamespace = "pid:[4026531836]";
 
+// Why a process was killed, as the kernel words it. No other line that begins with a name of somebody's
+// choice can look like it: the name of a task has 15 bytes at most, and paths begin with '/'.
+constexpr std::string_view kReasons[] = {
+    "Memory cgroup out of memory: ",
+    "Out of memory: ",
+    "Out of memory (oom_kill_allocating_task): ",
+};
+constexpr std::string_view kKilled = "Killed process ";
+constexpr std::string_view kFigures = "total-vm:";
+
 }  // namespace
 
 void OomLog::Open() {
@@ -49,13 +59,23 @@ std::optional<pid_t> OomVictim(std::string_view record) {
   size_t text = record.find(';');
   if (text == std::string_view::npos) return std::nullopt;
   record.remove_prefix(text + 1);
-  // "Memory cgroup out of memory: Killed process 4711 (name) ..."; before Linux 5.3 without what is in front.
-  constexpr std::string_view kKilled = "Killed process ";
-  size_t at = record.substr(0, record.find('(')).find(kKilled);
-  if (at == std::string_view::npos) return std::nullopt;
+  // At the beginning of the text, since what comes later holds names that programs and containers choose. The
+  // formats of mm/oom_kill.c:
+  //   Linux 5.3:  "Memory cgroup out of memory: Killed process 4711 (name) total-vm:4kB, ..."
+  //   before:     "Killed process 4711 (name) total-vm:4kB, ..."
+  // ("Kill process 4711 (name) score 5 or sacrifice child" came before the latter and may name another one.)
+  for (std::string_view reason : kReasons) {
+    if (!record.starts_with(reason)) continue;
+    record.remove_prefix(reason.size());
+    break;
+  }
+  if (!record.starts_with(kKilled)) return std::nullopt;
+  record.remove_prefix(kKilled.size());
   pid_t pid = 0;
-  auto [rest, failure] = std::from_chars(record.data() + at + kKilled.size(), end, pid);
-  if (failure != std::errc() || rest == end || *rest != ' ') return std::nullopt;
+  auto [rest, failure] = std::from_chars(record.data(), end, pid);
+  if (failure != std::errc() || pid <= 0) return std::nullopt;
+  record.remove_prefix(static_cast<size_t>(rest - record.data()));
+  if (!record.starts_with(" (") || record.find(kFigures) == std::string_view::npos) return std::nullopt;
   return pid;
 }
 

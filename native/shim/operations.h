@@ -105,4 +105,13 @@ struct Container::CheckpointOperation {
 // `{"timeoutMs": 100}`; the default where it is left out.
 int64_t TimeoutOf(const JsonValue& request);
 
+// What ends the container's processes, beside a SIGKILL to those that this shim knows.
+struct Container::Sweep {
+  // Without a pid namespace of its own: everything in its cgroups. With one, init's end is that of all
+  // others, once they are thawed.
+  std::optional<CgroupSignal> kill;
+  CgroupThaw thaw;
+  EventLoop::TimerId timer = 0;
+};
+
 }  // namespace lc::shim

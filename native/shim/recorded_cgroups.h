@@ -10,7 +10,8 @@
 
 namespace lc::shim {
 
-// runc records where they are, crun a path below each hierarchy's root.
+// runc records where they are, crun a path below each hierarchy's root. None where crun was told to make
+// none.
 Result<CgroupPaths> RecordedCgroups(const RuntimeRecord& record);
 
 // Each once: hierarchies may be mounted together.
@@ -22,7 +23,7 @@ struct LeftCgroups {
   bool sure = false;  // a record says that they are its own: all that is below them goes too
 };
 
-// False while one is left, since a process in it has not ended yet.
-bool RemoveCgroups(const LeftCgroups& left);
+// Those that are empty, and nothing below them.
+void RemoveCgroups(const LeftCgroups& left);
 
 }  // namespace lc::shim

@@ -209,10 +209,11 @@ Status Target::OpenCgroups() {
     freezer_v2_ = true;
   }
   if (const std::string* memory = cgroups_.Find("memory")) {
-    oom_.Reset(open((*memory + "/memory.oom_control").c_str(), O_RDONLY | O_CLOEXEC));
+    oom_path_ = *memory + "/memory.oom_control";
   } else if (!cgroups_.unified.empty()) {
-    oom_.Reset(open((cgroups_.unified + "/memory.events").c_str(), O_RDONLY | O_CLOEXEC));
+    oom_path_ = cgroups_.unified + "/memory.events";
   }
+  if (!oom_path_.empty()) oom_.Reset(open(oom_path_.c_str(), O_RDONLY | O_CLOEXEC));
   return Ok();
 }
 
@@ -297,8 +298,19 @@ void Target::ReleaseFrozen(pid_t pid) const {
   if (freezer != nullptr) (void)WriteOnceAt(AT_FDCWD, *freezer + "/cgroup.procs", std::to_string(pid));
 }
 
-uint64_t Target::OomKills() const {
-  return KeyedValue(oom_, "oom_kill");
+// A v2 controller may be taken away and given back: by new files, which count from 0.
+uint64_t Target::OomKills() {
+  if (oom_path_.empty()) return 0;
+  auto text = oom_ ? RereadFd(oom_.get(), oom_path_) : Result<std::string>(Error::Of(ENODEV, "read"));
+  if (!text && text.error().err == ENODEV) {
+    oom_.Reset(open(oom_path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (oom_) text = RereadFd(oom_.get(), oom_path_);
+  }
+  if (!text) return oom_kills_;
+  uint64_t now = ScanKeyed(*text, "oom_kill").value_or(0);
+  oom_kills_ += now >= oom_last_ ? now - oom_last_ : now;
+  oom_last_ = now;
+  return oom_kills_;
 }
 
 Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {

@@ -37,7 +37,7 @@ class Target {
   // The same for one process: takes it out of a frozen v1 freezer, whoever froze that, into this shim's own.
   void ReleaseFrozen(pid_t pid) const;
   // How many processes of the container the OOM killer has ended so far; 0 where the kernel does not count.
-  uint64_t OomKills() const;
+  uint64_t OomKills();
 
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
   // The plan points into this object.
@@ -78,6 +78,9 @@ class Target {
   UniqueFd freezer_;  // v1 freezer.state, v2 cgroup.events
   bool freezer_v2_ = false;
   UniqueFd oom_;  // v1 memory.oom_control, v2 memory.events: both have a line "oom_kill N"
+  std::string oom_path_;
+  uint64_t oom_last_ = 0;
+  uint64_t oom_kills_ = 0;
   CgroupPaths cgroups_;
 };
 

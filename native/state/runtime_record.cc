@@ -107,6 +107,7 @@ Result<RuntimeRecord> ParseRuncState(std::string_view text, const std::string& p
       const char* name = NamespaceOfRunc(*type);
       if (name == nullptr) return Corrupt(path, "unknown namespace " + *type);
       record.namespaces.emplace_back(name);
+      if (*type == "NEWPID") record.own_pid_namespace = StringMember(item, "path").value_or("").empty();
     }
   }
   record.has_seccomp = IsNonEmpty(Member(*config, "seccomp"));
@@ -148,7 +149,10 @@ Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view 
     const JsonValue* namespaces = Member(*linux_config, "namespaces");
     if (namespaces != nullptr && namespaces->IsArray()) {
       for (const JsonValue& item : namespaces->GetArray()) {
-        if (auto type = StringMember(item, "type")) record.namespaces.push_back(*type);
+        auto type = StringMember(item, "type");
+        if (!type) continue;
+        if (*type == "pid") record.own_pid_namespace = StringMember(item, "path").value_or("").empty();
+        record.namespaces.push_back(std::move(*type));
       }
     }
     record.has_seccomp = IsNonEmpty(Member(*linux_config, "seccomp"));

@@ -29,6 +29,8 @@ struct RuntimeRecord {
   // OCI names ("pid", "network", "ipc", "uts", "mount", "user", "cgroup", "time") that the config asks for,
   // whether new or joined by path. The rest are the host's.
   std::vector<std::string> namespaces;
+  // Init is the first process of a pid namespace made for it: none of the others outlives it.
+  bool own_pid_namespace = false;
 
   // Confinement that the container imposes on every process in it, beside what its own spec says.
   bool has_seccomp = false;

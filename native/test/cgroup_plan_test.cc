@@ -158,6 +158,13 @@ TEST_CASE("plan v1: cpu") {
   CHECK(plan->writes[0].read_back);
   CHECK(plan->writes[1].retry_after);
   CHECK(plan->writes[2].then_retry);
+  // The same for realtime (runc 1.1.13).
+  auto realtime = Plan(R"({"cpu":{"realtimeRuntime":2,"realtimePeriod":3}})", v1);
+  REQUIRE(realtime.ok());
+  CHECK(realtime->writes[0].file == "cpu.rt_period_us");
+  CHECK(realtime->writes[0].retry_after);
+  CHECK(realtime->writes[1].then_retry);
+  CHECK_FALSE(Plan(R"({"cpu":{"realtimePeriod":3}})", v1)->writes[0].retry_after);
   // Nothing will come that could make the period right.
   CHECK_FALSE(Plan(R"({"cpu":{"period":6000}})", v1)->writes[0].retry_after);
 }

@@ -140,6 +140,29 @@ TEST_CASE("writer: real memory limits") {
   CHECK_FALSE(checked.ok());
 }
 
+TEST_CASE("writer: realtime period and runtime, whichever the kernel takes first") {
+  lc_test::RealCgroup cgroup("writer-rt");
+  const std::string* cpu = cgroup.paths.Find("cpu");
+  // Without CONFIG_RT_GROUP_SCHED there are no such files.
+  if (!cgroup.usable() || cpu == nullptr || access((*cpu + "/cpu.rt_period_us").c_str(), F_OK) != 0) return;
+  auto now = [&] {
+    return ReadOrEmpty(*cpu + "/cpu.rt_runtime_us") + " of " + ReadOrEmpty(*cpu + "/cpu.rt_period_us");
+  };
+  CHECK(Update(cgroup.paths, R"({"cpu":{"realtimePeriod":1000000,"realtimeRuntime":100000}})").ok());
+  CHECK(now() == "100000 of 1000000");
+  // The new period is below the old runtime.
+  CHECK(Update(cgroup.paths, R"({"cpu":{"realtimePeriod":50000,"realtimeRuntime":5000}})").ok());
+  CHECK(now() == "5000 of 50000");
+  // The new runtime is above the old period.
+  CHECK(Update(cgroup.paths, R"({"cpu":{"realtimePeriod":1000000,"realtimeRuntime":100000}})").ok());
+  CHECK(now() == "100000 of 1000000");
+  // A pair that no order helps leaves both as they were.
+  auto refused = Update(cgroup.paths, R"({"cpu":{"realtimePeriod":50000,"realtimeRuntime":60000}})");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().err == EINVAL);
+  CHECK(now() == "100000 of 1000000");
+}
+
 TEST_CASE("writer: real cpu limits") {
   lc_test::RealCgroup cgroup("writer-cpu");
   const std::string* cpu = cgroup.paths.Find("cpu");

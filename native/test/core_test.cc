@@ -1,7 +1,9 @@
 // core: files read bounded and written whole, strict numbers, who a pid is.
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,6 +91,19 @@ TEST_CASE("stat lines are read whatever the command is called") {
   CHECK(stat->state == 'S');
   CHECK(stat->parent == 3);
   CHECK(stat->start == 4711);
+  CHECK(stat->threads == 1);
+  CHECK(stat->alive());
+  auto of_state = [](const char* state, const char* threads) {
+    std::string text = "7 (x) " + std::string(state) + " 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 " + threads +
+                       " 0 4711 0 0\n";
+    auto parsed = lc::ParseProcStat(text);
+    return parsed.ok() && parsed->alive();
+  };
+  CHECK_FALSE(of_state("Z", "1"));
+  CHECK(of_state("Z", "2"));
+  CHECK_FALSE(of_state("Z", "0"));
+  CHECK_FALSE(of_state("X", "2"));
+  CHECK_FALSE(of_state("Z", "many"));
   for (const char* bad :
        {"", "7 (x", "7 (x) ", "7 (x) S 1 2", "7 (x) S y 7 7 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 1 0"}) {
     CAPTURE(bad);
@@ -115,6 +130,39 @@ TEST_CASE("a start time by the clock is the one in /proc, or none") {
   const lc::StartClock clock;
   usleep(20'000);
   CHECK_FALSE(clock.Ticks().has_value());
+}
+
+TEST_CASE("a process whose first thread has ended is alive while another runs") {
+  int up[2];
+  REQUIRE(pipe(up) == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    pthread_t other{};
+    pthread_create(
+        &other, nullptr,
+        [](void*) -> void* {
+          for (;;) pause();
+        },
+        nullptr);
+    // The kernel's exit of this thread alone: glibc's would run what belongs to the end of a test program.
+    (void)!write(up[1], "x", 1);
+    syscall(SYS_exit, 0);
+  }
+  char byte = 0;
+  REQUIRE(read(up[0], &byte, 1) == 1);
+  close(up[0]);
+  close(up[1]);
+  auto stat = lc::ReadProcStat(child);
+  while (stat && stat->state != 'Z') stat = lc::ReadProcStat(child);
+  REQUIRE(stat.ok());
+  CHECK(stat->threads == 2);
+  CHECK(stat->alive());
+  CHECK(lc::IsAlive(child, stat->start));
+  CHECK(lc::SignalProcess(child, stat->start, SIGKILL).ok());
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0);
+  CHECK_FALSE(lc::IsAlive(child, stat->start));
+  waitpid(child, nullptr, 0);
 }
 
 TEST_CASE("a signal reaches that very process and no other") {
