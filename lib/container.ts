@@ -443,7 +443,7 @@ export class Container implements AsyncDisposable {
   /**
    * Signals init, or with `all` every process of the container, by pidfd; SIGTERM. SIGKILL ends a paused container
    * too; any other signal waits until it runs again. With init all processes of its pid namespace end, if it has one.
-   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL.
+   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL, with EAGAIN when SIGKILL did not end all in 15 seconds.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
     const number = checkSignal(signal)
@@ -679,7 +679,8 @@ export class Container implements AsyncDisposable {
 
   /**
    * Deletes the container by the runtime, then its state directory. With `force` its processes are killed first, also
-   * while it is paused; without, ERR_CONTAINER_NOT_STOPPED unless it is stopped or was never started.
+   * while it is paused; without, ERR_CONTAINER_NOT_STOPPED unless it is stopped or was never started. That is also the
+   * answer while processes outlive init, which they can in a container without a pid namespace of its own.
    * ERR_CONTAINER_NOT_FOUND when it is deleted already; ERR_RUNTIME where the runtime's delete fails.
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
