@@ -58,7 +58,11 @@ function specOf(container: Container, args: string[], options: ExecOptions): Pro
     if (process.env['TERM']) added.unshift(`TERM=${process.env['TERM']}`)
   }
   // Given at all, it is the whole environment.
-  if (added.length > 0) spec.env = [...(container.processes.get('init')?.spec.env ?? []), ...added]
+  if (added.length > 0) {
+    const own = container.processes.get('init')?.spec.env ?? []
+    // A config.json may hold what no caller may: crun passes over it too.
+    spec.env = [...own.filter((entry) => entry.indexOf('=') > 0), ...added]
+  }
   if (options.workdir !== undefined) spec.cwd = options.workdir
   if (options.user) spec.user = options.user
   return spec

@@ -24,17 +24,18 @@ import {
   checkAbortSignal,
   checkCheckpointName,
   checkCheckpointOptions,
+  checkConfigProcess,
   checkContainerOptions,
   checkContainers,
   checkDescriptorLimit,
   checkFlag,
   checkHook,
   checkId,
-  checkNumbers,
   checkObject,
   checkPressure,
   checkProcessId,
   checkProcessSpec,
+  checkResources,
   checkRoot,
   checkShim,
   checkSignal,
@@ -411,7 +412,13 @@ export class Container implements AsyncDisposable {
     try {
       const link = this.#held.link && !this.#held.link.closed ? this.#held.link : await this.#held.connect()
       const { seq, answer } = link.request(
-        { op: 'exec', process: id, stdio: streams.wire, timeoutMs: this.#timeout },
+        {
+          op: 'exec',
+          process: id,
+          stdio: streams.wire,
+          timeoutMs: this.#timeout,
+          typed: inherited.typed(said),
+        },
         context,
         (result) => {
           const process = new Process(this.#held.host, {
@@ -577,8 +584,7 @@ export class Container implements AsyncDisposable {
    * ERR_STATE_CORRUPT where the runtime's record is not what it should be; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
    */
   async updateResources(resources: Resources): Promise<void> {
-    checkObject(resources, 'resources')
-    checkNumbers(resources, 'resources')
+    checkResources(resources)
     const init = await this.#held.living({ containerId: this.id })
     const options =
       resources.cpu?.shares !== undefined || resources.pids?.limit === 0
@@ -818,9 +824,9 @@ export class Container implements AsyncDisposable {
       })
     if (!config.process) throw corrupt('process is missing')
     try {
-      return checkProcessSpec(config.process)
+      return checkConfigProcess(config.process)
     } catch (error) {
-      throw corrupt((error as Error).message.replace(/^spec\b/, 'process'))
+      throw corrupt((error as Error).message)
     }
   }
 

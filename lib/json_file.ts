@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, fromNodeError } from './errors.js'
+import { parseExact } from './exact_json.js'
 import type { OciConfig } from './oci.js'
 
 const maxFileBytes = 16 * 1024 * 1024
@@ -26,7 +27,7 @@ export async function readBounded(path: string, containerId: string): Promise<st
 export function parseObject(text: string, path: string, containerId: string): Record<string, unknown> {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parseExact(text)
   } catch (cause) {
     throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' is not JSON`, {
       containerId,

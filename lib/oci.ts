@@ -1,4 +1,5 @@
 // The parts of the OCI runtime specification that the package reads and takes.
+import { toExactText } from './exact_json.js'
 
 /**
  * OCI runtime-spec `process.user`. Ids are the container's own, 0 to 4294967294: names are nowhere looked up, and
@@ -46,6 +47,9 @@ export interface OciRlimit {
  * OCI runtime-spec `process` (config.md, "Process"), every field optional but `args`. What is left out (but `terminal`
  * and `consoleSize`) comes from the container's own process, as with `runc exec -p`. So does what is null, and an empty
  * `rlimits`, `apparmorProfile` or `selinuxLabel`: none of them means "less confined".
+ *
+ * What a caller passes is strict. What comes from the container's config.json is taken as its runtime takes it: unknown
+ * capabilities are ignored, and whole numbers keep all their digits.
  */
 export interface ProcessSpec {
   /** The program and its arguments; a name without `/` is looked up in `PATH` of `env`, in the container. */
@@ -131,6 +135,7 @@ const inheritable = [
   'execCPUAffinity',
 ] as const satisfies (keyof ProcessSpec)[]
 
+const isInheritable = new Set<string>(inheritable)
 const plainKeys = new Set<string>([...inheritable, 'args', 'terminal', 'consoleSize'])
 
 const emptyIsUnsaid = new Set<string>(['rlimits', 'apparmorProfile', 'selinuxLabel'])
@@ -152,8 +157,7 @@ export class InheritedSpec {
   constructor(own: Partial<ProcessSpec>) {
     this.own = own
     for (const key of inheritable) {
-      if (isSaid(key, own[key]))
-        this.#members.push([key, `,${JSON.stringify(key)}:${JSON.stringify(own[key])}`])
+      if (isSaid(key, own[key])) this.#members.push([key, `,${JSON.stringify(key)}:${toExactText(own[key])}`])
     }
   }
 
@@ -164,17 +168,28 @@ export class InheritedSpec {
     return out as unknown as ProcessSpec
   }
 
-  /** The JSON of `whole(spec)`; null where there is more in `spec` than the keys that are known here. */
-  text(spec: ProcessSpec): string | null {
+  /** What of `spec` its caller typed, and does not come from here: the shim is strict about that alone. */
+  typed(spec: ProcessSpec): string[] {
+    return inheritable.filter((key) => isSaid(key, spec[key]))
+  }
+
+  /** The JSON of `whole(spec)` and `how`, whose keys win. */
+  text(spec: ProcessSpec, how: object): string {
+    let said: object = spec
     for (const key in spec) {
       const value: unknown = spec[key as keyof ProcessSpec]
-      if (!plainKeys.has(key) || (value !== undefined && !isSaid(key, value))) return null
+      if (plainKeys.has(key) && (value === undefined || !isInheritable.has(key) || isSaid(key, value)))
+        continue
+      const isKept = ([name, item]: [string, unknown]): boolean =>
+        !(name in how) && (!isInheritable.has(name) || isSaid(name, item))
+      said = Object.fromEntries(Object.entries(spec).filter(isKept))
+      break
     }
-    let text = JSON.stringify(spec).slice(0, -1)
+    let text = JSON.stringify(said).slice(0, -1)
     for (const [key, member] of this.#members) {
-      if (spec[key] === undefined) text += member
+      if (!isSaid(key, spec[key])) text += member
     }
-    return `${text}}`
+    return `${text},${JSON.stringify(how).slice(1)}`
   }
 }
 

@@ -162,6 +162,29 @@ function show(value: unknown): string {
 
 function checkString(value: unknown, name: string): asserts value is string {
   if (typeof value !== 'string') throw invalidType(`${name} must be a string, not ${show(value)}`)
+  checkWellFormed(value, name)
+}
+
+/** Half a surrogate pair is no character: written as UTF-8 it would become another string. */
+function checkWellFormed(text: string, name: string): void {
+  if (/\p{Surrogate}/u.test(text)) {
+    throw invalidValue(
+      `${name} must be well-formed Unicode, and ${show(text)} holds half of a surrogate pair`,
+    )
+  }
+}
+
+const maxDepth = 32
+
+/** Every string in `value`, at every depth, names of members included. */
+function checkTexts(value: unknown, name: string, depth = 0): void {
+  if (typeof value === 'string') return checkWellFormed(value, name)
+  if (typeof value !== 'object' || value === null) return
+  if (depth === maxDepth) throw invalidValue(`${name} is nested too deeply`)
+  for (const [key, item] of Object.entries(value)) {
+    if (!Array.isArray(value)) checkWellFormed(key, `a key of ${name}`)
+    checkTexts(item, Array.isArray(value) ? `${name}[${key}]` : `${name}.${key}`, depth + 1)
+  }
 }
 
 function checkPath(value: unknown, name: string): string {
@@ -351,8 +374,14 @@ export function checkAbortSignal(value: unknown): AbortSignal | undefined {
   return value
 }
 
+export function checkResources(value: unknown): void {
+  checkObject(value, 'resources')
+  checkTexts(value, 'resources')
+  checkNumbers(value, 'resources')
+}
+
 /** JSON has no NaN and no infinity, and what is above 2^53 has lost digits before it came here. */
-export function checkNumbers(value: unknown, name: string): void {
+function checkNumbers(value: unknown, name: string): void {
   if (typeof value === 'number') {
     if (!Number.isInteger(value)) throw invalidValue(`${name} must be a whole number, not ${value}`)
     if (Math.abs(value) > 2 ** 63) {
@@ -458,6 +487,7 @@ export function checkStdio(value: unknown, name: string): Stdio {
 /** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
 export function checkProcessSpec(value: unknown): ProcessSpec {
   checkObject(value, 'spec')
+  checkTexts(value, 'spec')
   const spec = value as Record<string, unknown>
   const args = checkStrings(spec['args'], 'spec.args')
   if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
@@ -481,6 +511,16 @@ export function checkProcessSpec(value: unknown): ProcessSpec {
     checkSize(size['width'], 'spec.consoleSize.width')
   }
   return spec as unknown as ProcessSpec
+}
+
+/** Of a config.json what is used here; all else is the runtime's to judge. */
+export function checkConfigProcess(value: unknown): ProcessSpec {
+  checkObject(value, 'process')
+  const { args, terminal } = value as Record<string, unknown>
+  const words = checkStrings(args, 'process.args')
+  if (words.length === 0 || words[0] === '') throw invalidValue('process.args must name a program')
+  if (terminal !== undefined && terminal !== null) checkBoolean(terminal, 'process.terminal')
+  return value as ProcessSpec
 }
 
 /** A terminal's rows or columns: 0 to 65535. */

@@ -2,6 +2,7 @@
 import { chmod, mkdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, errnoOf, fromNodeError } from './errors.js'
+import { toExactObject } from './exact_json.js'
 import { bury, graveName, sweep } from './graves.js'
 import type { InheritedSpec, ProcessSpec } from './oci.js'
 
@@ -129,7 +130,5 @@ export function processFile(
     rootUID: parts.rootUID,
     rootGID: parts.rootGID,
   }
-  const text = inherited?.text(spec)
-  if (text) return `${text.slice(0, -1)},${JSON.stringify(how).slice(1)}`
-  return JSON.stringify({ ...(inherited?.whole(spec) ?? spec), ...how })
+  return inherited ? inherited.text(spec, how) : toExactObject({ ...spec, ...how })
 }

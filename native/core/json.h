@@ -8,6 +8,7 @@
 #include <rapidjson/writer.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <new>
 #include <optional>
@@ -68,6 +69,35 @@ using JsonWriter = rapidjson::Writer<JsonBuffer, rapidjson::UTF8<>, rapidjson::U
 inline bool ParseJson(std::string_view text, JsonDocument* out) {
   out->Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(),
                                                                                      text.size());
+  return !out->HasParseError();
+}
+
+// As ParseJson, of a file that a runtime has accepted: texts may hold bytes that are no UTF-8, or half a
+// surrogate pair, which counts as U+FFFD.
+inline bool ParseForeignJson(std::string text, JsonDocument* out) {
+  constexpr size_t kEscape = 6;  // "\uXXXX"
+  auto unit = [&text](size_t at) {
+    unsigned value = 0;
+    const char* digits = text.data() + at + 2;
+    bool whole = at + kEscape <= text.size() && text[at] == '\\' && text[at + 1] == 'u' &&
+                 std::from_chars(digits, digits + 4, value, 16).ptr == digits + 4;
+    return whole ? value : 0;
+  };
+  for (size_t at = text.find('\\'); at != std::string::npos; at = text.find('\\', at)) {
+    unsigned first = unit(at);
+    if (first < 0xD800 || first > 0xDFFF) {
+      at += 2;
+      continue;
+    }
+    unsigned second = first < 0xDC00 ? unit(at + kEscape) : 0;
+    if (second >= 0xDC00 && second <= 0xDFFF) {
+      at += 2 * kEscape;
+    } else {
+      text.replace(at, kEscape, "\\ufffd");
+      at += kEscape;
+    }
+  }
+  out->Parse<rapidjson::kParseIterativeFlag>(text.data(), text.size());
   return !out->HasParseError();
 }
 

@@ -190,7 +190,7 @@ LeftCgroups Container::LikelyCgroups() const {
   std::string wanted = "/" + settings_.id;
   auto text = ReadFile(settings_.bundle + "/config.json");
   JsonDocument config;
-  if (text && ParseJson(*text, &config)) {
+  if (text && ParseForeignJson(*text, &config)) {
     if (const JsonValue* linux_config = Member(config, "linux")) {
       std::string path = StringMember(*linux_config, "cgroupsPath").value_or("");
       if (path.find("..") != std::string::npos || path.find(':') != std::string::npos) return {};

@@ -111,7 +111,11 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   if (!ParseJson(body, &json)) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "the process is no JSON object"));
   }
-  auto process = ParseOciProcess(json);
+  // A program of an earlier version names none: then all counts as typed.
+  const TypedMembers typed{.all = Member(request, "typed") == nullptr,
+                           .names = StringsMember(request, "typed"),
+                           .crun = target_->is_crun()};
+  auto process = ParseOciProcess(json, typed);
   if (!process) return ReplyError(asker, process.error());
   auto plan = target_->PlanFor(*process);
   if (!plan) return ReplyError(asker, OrGone(plan.error()));

@@ -23,7 +23,7 @@ std::string UnifiedCgroup(const Settings& settings, const std::string& own) {
   std::string wanted = settings.id;
   auto text = ReadFile(settings.bundle + "/config.json");
   JsonDocument config;
-  if (text && ParseJson(*text, &config)) {
+  if (text && ParseForeignJson(*text, &config)) {
     if (const JsonValue* linux_config = Member(config, "linux")) {
       std::string path = StringMember(*linux_config, "cgroupsPath").value_or("");
       if (!path.empty()) wanted = path;

@@ -39,7 +39,8 @@ Result<SeccompProfile> LoadProfile(const RuntimeRecord& record) {
   auto text = ReadFile(path);
   if (!text) return text.error();
   JsonDocument json;
-  const JsonValue* parent = ParseJson(*text, &json) ? Member(json, runc ? "config" : "linux") : nullptr;
+  const JsonValue* parent =
+      ParseForeignJson(*text, &json) ? Member(json, runc ? "config" : "linux") : nullptr;
   const JsonValue* seccomp = parent == nullptr ? nullptr : Member(*parent, "seccomp");
   if (seccomp == nullptr) return Error::Coded("ERR_STATE_CORRUPT", "no seccomp profile where one was", path);
   return runc ? ParseRuncSeccomp(*seccomp, path) : ParseOciSeccomp(*seccomp, path);

@@ -52,6 +52,7 @@ class Target {
   Status ReopenCgroups();
 
   const CgroupPaths& cgroups() const { return cgroups_; }
+  bool is_crun() const { return record_.kind == RuntimeRecord::Kind::kCrun; }
 
  private:
   Status OpenCgroups();

@@ -6,6 +6,8 @@
 
 #include <array>
 #include <charconv>
+#include <iterator>
+#include <unordered_set>
 #include <utility>
 
 #include "core/protection.h"
@@ -121,7 +123,7 @@ std::optional<uint32_t> Id(const JsonValue& json) {
   return json.GetUint();
 }
 
-std::optional<Error> ParseUser(const JsonValue& user, OciProcess* out) {
+std::optional<Error> ParseUser(const JsonValue& user, bool typed, OciProcess* out) {
   if (!user.IsObject()) return Invalid("user", "is not an object");
   // Null reads as left out elsewhere; here left out is root.
   for (const char* name : {"uid", "gid"}) {
@@ -140,8 +142,9 @@ std::optional<Error> ParseUser(const JsonValue& user, OciProcess* out) {
     out->gid = *id;
   }
   if (const JsonValue* umask = Member(user, "umask")) {
-    if (!umask->IsUint() || umask->GetUint() > 0777) return Invalid("user.umask", "is not from 0 to 0777");
-    out->umask = umask->GetUint();
+    if (!umask->IsUint() || (typed && umask->GetUint() > 0777))
+      return Invalid("user.umask", "is not from 0 to 0777");
+    out->umask = umask->GetUint() & 0777;  // as umask(2) takes it
   }
   if (const JsonValue* groups = Member(user, "additionalGids")) {
     if (!groups->IsArray()) return Invalid("user.additionalGids", "is not an array");
@@ -165,7 +168,18 @@ std::optional<Error> ParseStrings(const JsonValue& json, const char* name, std::
   return std::nullopt;
 }
 
-std::optional<Error> ParseCapabilities(const JsonValue& json, CapabilitySets* out) {
+// runc passes over what it does not know; crun, by libcap, over case as well.
+std::optional<int> InheritedCapability(std::string name, bool crun) {
+  if (crun) {
+    for (char& letter : name)
+      letter = static_cast<char>(letter >= 'a' && letter <= 'z' ? letter - 'a' + 'A' : letter);
+  }
+  return CapabilityNumber(name);
+}
+
+std::optional<Error> ParseCapabilities(const JsonValue& json, const TypedMembers& typed,
+                                       CapabilitySets* out) {
+  const bool strict = typed.Has("capabilities");
   if (!json.IsObject()) return Invalid("capabilities", "is not an object");
   const std::array<std::pair<const char*, uint64_t*>, 5> sets = {{
       {"bounding", &out->bounding},
@@ -181,7 +195,8 @@ std::optional<Error> ParseCapabilities(const JsonValue& json, CapabilitySets* ou
     std::string field = std::string("capabilities.") + name;
     if (auto error = ParseStrings(*list, field.c_str(), &names)) return error;
     for (const std::string& capability : names) {
-      auto number = CapabilityNumber(capability);
+      auto number = strict ? CapabilityNumber(capability) : InheritedCapability(capability, typed.crun);
+      if (!number && !strict) continue;  // a newer engine's, perhaps
       if (!number) return Invalid(field, "names an unknown capability: " + capability);
       *set |= uint64_t{1} << static_cast<unsigned>(*number);
     }
@@ -189,21 +204,34 @@ std::optional<Error> ParseCapabilities(const JsonValue& json, CapabilitySets* ou
   return std::nullopt;
 }
 
-std::optional<Error> ParseRlimits(const JsonValue& json, std::vector<ResourceLimit>* out) {
+// crun reads -1 as strtoull(3) does.
+std::optional<uint64_t> Limit(const JsonValue& item, const char* name, bool typed) {
+  auto value = UintMember(item, name);
+  auto negative = typed ? std::nullopt : IntMember(item, name);
+  if (!value && negative) return static_cast<uint64_t>(*negative);
+  return value;
+}
+
+std::optional<Error> ParseRlimits(const JsonValue& json, bool typed, std::vector<ResourceLimit>* out) {
   if (!json.IsArray()) return Invalid("rlimits", "is not an array");
   for (const JsonValue& item : json.GetArray()) {
     auto type = StringMember(item, "type");
     auto number = type ? Look(kRlimits, *type) : std::nullopt;
     if (!number) return Invalid("rlimits", "names an unknown limit: " + type.value_or("(no type)"));
-    auto soft = UintMember(item, "soft");
-    auto hard = UintMember(item, "hard");
+    auto soft = Limit(item, "soft", typed);
+    auto hard = Limit(item, "hard", typed);
     if (!soft || !hard)
       return Invalid("rlimits", *type + ": soft and hard are whole numbers from 0 to 2^64 - 1");
     if (*soft > *hard) return Invalid("rlimits", *type + ": soft is above hard");
-    for (const ResourceLimit& earlier : *out) {
-      if (earlier.resource == *number) return Invalid("rlimits", "names " + *type + " twice");
+    auto earlier = std::find_if(out->begin(), out->end(),
+                                [&](const ResourceLimit& limit) { return limit.resource == *number; });
+    if (earlier == out->end()) {
+      out->push_back({*number, *soft, *hard});
+    } else if (typed) {
+      return Invalid("rlimits", "names " + *type + " twice");
+    } else {
+      *earlier = {*number, *soft, *hard};  // the runtimes set one after the other
     }
-    out->push_back({*number, *soft, *hard});
   }
   return std::nullopt;
 }
@@ -268,12 +296,44 @@ std::optional<Error> ParseIoPriority(const JsonValue& json, std::optional<int>* 
   return std::nullopt;
 }
 
-std::optional<Error> ParseConfinement(const JsonValue& json, OciProcess* out) {
+std::optional<Error> ParseAffinity(const JsonValue& json, OciProcess* out) {
+  if (!json.IsObject()) return Invalid("execCPUAffinity", "is not an object");
+  if (auto error = Take(json, "initial", "execCPUAffinity.initial", &out->affinity_initial)) return error;
+  if (auto error = Take(json, "final", "execCPUAffinity.final", &out->affinity_final)) return error;
+  for (const std::string& list : {out->affinity_initial, out->affinity_final}) {
+    if (!list.empty() && !ParseCpuList(list).ok())
+      return Invalid("execCPUAffinity", "is no CPU list: " + list);
+  }
+  return std::nullopt;
+}
+
+// Where a processor's time goes, which is no confinement. A runtime that knows these members refuses to start
+// a container for what is wrong in them, so one that runs was started by a runtime that passes over them.
+std::optional<Error> ParseScheduling(const JsonValue& json, const TypedMembers& typed, OciProcess* out) {
+  if (const JsonValue* priority = Member(json, "ioPriority")) {
+    auto error = ParseIoPriority(*priority, &out->io_priority);
+    if (error && typed.Has("ioPriority")) return error;
+  }
+  if (const JsonValue* scheduler = Member(json, "scheduler")) {
+    out->scheduler.emplace();
+    auto error = ParseScheduler(*scheduler, &*out->scheduler);
+    if (error && typed.Has("scheduler")) return error;
+    if (error) out->scheduler.reset();
+  }
+  if (const JsonValue* affinity = Member(json, "execCPUAffinity")) {
+    auto error = ParseAffinity(*affinity, out);
+    if (error && typed.Has("execCPUAffinity")) return error;
+    if (error) out->affinity_initial = out->affinity_final = "";
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> ParseConfinement(const JsonValue& json, const TypedMembers& typed, OciProcess* out) {
   if (const JsonValue* capabilities = Member(json, "capabilities")) {
-    if (auto error = ParseCapabilities(*capabilities, &out->capabilities)) return error;
+    if (auto error = ParseCapabilities(*capabilities, typed, &out->capabilities)) return error;
   }
   if (const JsonValue* rlimits = Member(json, "rlimits")) {
-    if (auto error = ParseRlimits(*rlimits, &out->rlimits)) return error;
+    if (auto error = ParseRlimits(*rlimits, typed.Has("rlimits"), &out->rlimits)) return error;
   }
   if (auto error = Take(json, "noNewPrivileges", "noNewPrivileges", &out->no_new_privileges)) return error;
   if (auto error = Take(json, "apparmorProfile", "apparmorProfile", &out->apparmor_profile)) return error;
@@ -284,22 +344,38 @@ std::optional<Error> ParseConfinement(const JsonValue& json, OciProcess* out) {
     }
     out->oom_score_adj = score->GetInt();
   }
-  if (const JsonValue* priority = Member(json, "ioPriority")) {
-    if (auto error = ParseIoPriority(*priority, &out->io_priority)) return error;
-  }
-  if (const JsonValue* scheduler = Member(json, "scheduler")) {
-    out->scheduler.emplace();
-    if (auto error = ParseScheduler(*scheduler, &*out->scheduler)) return error;
-  }
-  if (const JsonValue* affinity = Member(json, "execCPUAffinity")) {
-    if (!affinity->IsObject()) return Invalid("execCPUAffinity", "is not an object");
-    if (auto error = Take(*affinity, "initial", "execCPUAffinity.initial", &out->affinity_initial))
-      return error;
-    if (auto error = Take(*affinity, "final", "execCPUAffinity.final", &out->affinity_final)) return error;
-    for (const std::string& list : {out->affinity_initial, out->affinity_final}) {
-      if (!list.empty() && !ParseCpuList(list).ok())
-        return Invalid("execCPUAffinity", "is no CPU list: " + list);
+  return std::nullopt;
+}
+
+// putenv(3), by which crun sets them: a name without `=` takes away what was set before it. (runc starts no
+// such container.)
+void ApplyUnsets(std::vector<std::string>* env) {
+  if (std::all_of(env->begin(), env->end(),
+                  [](const std::string& entry) { return entry.find('=') != entry.npos; }))
+    return;
+  std::unordered_set<std::string> unset;
+  std::vector<std::string> kept;
+  for (auto entry = env->rbegin(); entry != env->rend(); ++entry) {
+    size_t equals = entry->find('=');
+    if (equals == std::string::npos) {
+      if (!entry->empty()) unset.insert(std::move(*entry));
+    } else if (!unset.contains(entry->substr(0, equals))) {
+      kept.push_back(std::move(*entry));
     }
+  }
+  env->assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
+}
+
+std::optional<Error> ParseEnv(const JsonValue& json, bool typed, std::vector<std::string>* out) {
+  if (auto error = ParseStrings(json, "env", out)) return error;
+  if (!typed) {
+    ApplyUnsets(out);
+    return std::nullopt;
+  }
+  for (const std::string& entry : *out) {
+    size_t equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return Invalid("env", "holds an entry that is not NAME=value: " + entry);
   }
   return std::nullopt;
 }
@@ -339,7 +415,7 @@ Result<std::vector<int>> ParseCpuList(const std::string& text) {
   return out;
 }
 
-Result<OciProcess> ParseOciProcess(const JsonValue& json) {
+Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed) {
   if (!json.IsObject()) return Invalid("", "is not an object");
   OciProcess out;
   if (auto error = Take(json, "terminal", "terminal", &out.terminal)) return *std::move(error);
@@ -354,28 +430,26 @@ Result<OciProcess> ParseOciProcess(const JsonValue& json) {
     out.columns = static_cast<uint16_t>(columns);
   }
   if (const JsonValue* user = Member(json, "user")) {
-    if (auto error = ParseUser(*user, &out)) return *std::move(error);
+    if (auto error = ParseUser(*user, typed.Has("user"), &out)) return *std::move(error);
   }
   const JsonValue* args = Member(json, "args");
   if (args == nullptr) return Invalid("args", "is missing");
   if (auto error = ParseStrings(*args, "args", &out.args)) return *std::move(error);
   if (out.args.empty() || out.args[0].empty()) return Invalid("args", "is empty, or its first word is");
   if (const JsonValue* env = Member(json, "env")) {
-    if (auto error = ParseStrings(*env, "env", &out.env)) return *std::move(error);
-    for (const std::string& entry : out.env) {
-      size_t equals = entry.find('=');
-      if (equals == std::string::npos || equals == 0)
-        return Invalid("env", "holds an entry that is not NAME=value: " + entry);
-    }
+    if (auto error = ParseEnv(*env, typed.Has("env"), &out.env)) return *std::move(error);
   }
   if (const JsonValue* cwd = Member(json, "cwd")) {
     if (!cwd->IsString()) return Invalid("cwd", "is not a string");
     out.cwd.assign(cwd->GetString(), cwd->GetStringLength());
+    // crun changes to it from the root.
+    if (!typed.Has("cwd") && !out.cwd.empty() && out.cwd[0] != '/') out.cwd.insert(0, "/");
     if (out.cwd.empty() || out.cwd[0] != '/' || out.cwd.find('\0') != std::string::npos) {
       return Invalid("cwd", "is not an absolute path");
     }
   }
-  if (auto error = ParseConfinement(json, &out)) return *std::move(error);
+  if (auto error = ParseConfinement(json, typed, &out)) return *std::move(error);
+  if (auto error = ParseScheduling(json, typed, &out)) return *std::move(error);
   return out;
 }
 

@@ -3,9 +3,11 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -60,8 +62,20 @@ struct OciProcess {
   std::string affinity_final;
 };
 
+// Which members of a process its caller typed. All others come from the container's config.json, which the
+// runtime has accepted: they are taken as the runtime takes them, and what it ignores is ignored.
+struct TypedMembers {
+  bool all = true;
+  std::vector<std::string> names;
+  bool crun = false;  // whose config.json it is
+
+  bool Has(std::string_view name) const {
+    return all || std::find(names.begin(), names.end(), name) != names.end();
+  }
+};
+
 // ERR_INVALID_ARG_VALUE, naming the field, for what the specification does not allow.
-Result<OciProcess> ParseOciProcess(const JsonValue& json);
+Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed = {});
 
 // "CAP_KILL" -> 5; none for an unknown name.
 std::optional<int> CapabilityNumber(const std::string& name);

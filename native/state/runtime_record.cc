@@ -142,7 +142,7 @@ Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view 
   record.systemd_cgroup = BoolMember(json, "systemd-cgroup").value_or(false);
 
   JsonDocument oci;
-  if (!ParseJson(config, &oci) || !oci.IsObject())
+  if (!ParseForeignJson(std::string(config), &oci) || !oci.IsObject())
     return Corrupt(path, "the saved config.json is not a JSON object");
   const JsonValue* linux_config = Member(oci, "linux");
   if (linux_config != nullptr) {

@@ -27,6 +27,14 @@ lc::Result<lc::OciProcess> Parse(const std::string& text) {
   return lc::ParseOciProcess(json);
 }
 
+// All but args and `typed` from a config.json.
+lc::Result<lc::OciProcess> ParseInherited(const std::string& text, std::vector<std::string> typed = {},
+                                          bool crun = false) {
+  lc::JsonDocument json;
+  REQUIRE(lc::ParseJson(text, &json));
+  return lc::ParseOciProcess(json, {.all = false, .names = std::move(typed), .crun = crun});
+}
+
 }  // namespace
 
 TEST_CASE("runc's state.json") {
@@ -173,5 +181,69 @@ TEST_CASE("CPU lists") {
   for (const char* bad : {"", ",", "1-", "-1", "a", "2-1", "0-99999999", "1;2"}) {
     CAPTURE(bad);
     CHECK_FALSE(lc::ParseCpuList(bad).ok());
+  }
+}
+
+TEST_CASE("what a config.json carries is taken as the runtimes take it, what is typed is strict") {
+  const std::string capabilities =
+      R"({"args":["a"],"capabilities":{"bounding":["CAP_KILL","CAP_FUTURE","cap_chown"]}})";
+  CHECK(ParseInherited(capabilities)->capabilities.bounding == 1U << 5);
+  CHECK(ParseInherited(capabilities, {}, true)->capabilities.bounding == (1U << 5 | 1U));
+  CHECK_FALSE(ParseInherited(capabilities, {"capabilities"}).ok());
+  CHECK_FALSE(Parse(capabilities).ok());
+
+  const std::string env = R"({"args":["a"],"env":["A=1","B=1","A","=x","","C","A=2","B=3"]})";
+  CHECK(ParseInherited(env)->env == std::vector<std::string>{"B=1", "=x", "A=2", "B=3"});
+  CHECK_FALSE(ParseInherited(env, {"env"}).ok());
+  CHECK_FALSE(ParseInherited(R"({"args":["a"],"env":["A=\u0000"]})").ok());
+
+  const std::string limits = R"({"args":["a"],"rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":2},
+      {"type":"RLIMIT_CORE","soft":0,"hard":-1},{"type":"RLIMIT_FSIZE","soft":3,"hard":18446744073709551615}]})";
+  auto inherited = ParseInherited(limits);
+  REQUIRE(inherited.ok());
+  REQUIRE(inherited->rlimits.size() == 2);
+  CHECK(inherited->rlimits[0].soft == 0);
+  CHECK(inherited->rlimits[0].hard == UINT64_MAX);
+  CHECK(inherited->rlimits[1].hard == UINT64_MAX);
+  CHECK_FALSE(ParseInherited(limits, {"rlimits"}).ok());
+  CHECK_FALSE(
+      ParseInherited(R"({"args":["a"],"rlimits":[{"type":"RLIMIT_FUTURE","soft":1,"hard":2}]})").ok());
+
+  const std::string scheduling = R"({"args":["a"],"scheduler":{"policy":"SCHED_FUTURE"},
+      "ioPriority":{"class":"IOPRIO_CLASS_FUTURE"},"execCPUAffinity":{"initial":"zz","final":"0"}})";
+  auto ignored = ParseInherited(scheduling);
+  REQUIRE(ignored.ok());
+  CHECK_FALSE(ignored->scheduler.has_value());
+  CHECK_FALSE(ignored->io_priority.has_value());
+  CHECK(ignored->affinity_initial.empty());
+  CHECK(ignored->affinity_final.empty());
+  for (const char* name : {"scheduler", "ioPriority", "execCPUAffinity"})
+    CHECK_FALSE(ParseInherited(scheduling, {name}).ok());
+
+  const std::string rest = R"({"args":["a"],"cwd":"tmp","user":{"umask":4095}})";
+  CHECK(ParseInherited(rest)->cwd == "/tmp");
+  CHECK(ParseInherited(rest)->umask == 0777);
+  CHECK_FALSE(ParseInherited(rest, {"cwd"}).ok());
+  CHECK_FALSE(ParseInherited(rest, {"user"}).ok());
+  // Nothing less confined: what is of the wrong type, and ids.
+  CHECK_FALSE(ParseInherited(R"({"args":["a"],"noNewPrivileges":"yes"})").ok());
+  CHECK_FALSE(ParseInherited(R"({"args":["a"],"user":{"uid":-1}})").ok());
+}
+
+TEST_CASE("a config.json with half a surrogate pair, or bytes that are no UTF-8") {
+  for (const auto& [text, value] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"a":"x\ud800y"})", "x\xef\xbf\xbdy"},
+           {R"({"a":"\udc00"})", "\xef\xbf\xbd"},
+           {R"({"a":"\ud800\ud800"})", "\xef\xbf\xbd\xef\xbf\xbd"},
+           {R"({"a":"\ud83d\ude00"})", "\xf0\x9f\x98\x80"},
+           {R"({"a":"\\ud800"})", "\\ud800"},
+           {"{\"a\":\"\xff\"}", "\xff"}}) {
+    lc::JsonDocument json;
+    REQUIRE(lc::ParseForeignJson(text, &json));
+    CHECK(lc::StringMember(json, "a") == value);
+  }
+  for (const char* bad : {R"({"a":"\ud8"})", R"({"a":"\)", R"({"a":"\ud800)", "{", ""}) {
+    lc::JsonDocument json;
+    CHECK_FALSE(lc::ParseForeignJson(bad, &json));
   }
 }

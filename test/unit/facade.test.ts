@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { NativeBinding } from '../../lib/native.js'
 import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
+import { parseExact, toExactObject, toExactText } from '../../lib/exact_json.js'
 import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci.js'
 
 class FakeNative {
@@ -206,7 +207,10 @@ describe('what an exec inherits', () => {
       noNewPrivileges: true,
     }
     const inherited = new InheritedSpec(own)
-    const texts = (spec: ProcessSpec): unknown => JSON.parse(inherited.text(spec) ?? 'null')
+    const texts = (spec: ProcessSpec): unknown => {
+      const { exec: _, ...rest } = JSON.parse(inherited.text(spec, { exec: true })) as Record<string, unknown>
+      return rest
+    }
     const spec = { args: ['a'], env: ['B=1'] }
     const whole = { args: ['a'], env: ['B=1'], user: { uid: 5 }, cwd: '/x', noNewPrivileges: true }
     expect(inherited.whole(spec)).toEqual(whole)
@@ -220,11 +224,14 @@ describe('what an exec inherits', () => {
 
   it('null is as left out, and what is not known here is kept', () => {
     const inherited = new InheritedSpec({ args: ['init'], user: { uid: 5 } })
-    for (const spec of [
-      { args: ['a'], user: null },
-      { args: ['a'], exec: true },
-    ] as never[])
-      expect(inherited.text(spec)).toBeNull()
+    const texts = (spec: unknown, from = inherited): unknown =>
+      JSON.parse(from.text(spec as ProcessSpec, { exec: true }))
+    expect(texts({ args: ['a'], user: null })).toEqual({ args: ['a'], user: { uid: 5 }, exec: true })
+    // One of each: of two the first would count.
+    expect(inherited.text({ args: ['a'], user: null, exec: 1, x: 2 } as never, { exec: true })).toBe(
+      '{"args":["a"],"x":2,"user":{"uid":5},"exec":true}',
+    )
+    expect(inherited.typed({ args: ['a'], user: null, env: [], rlimits: [] } as never)).toEqual(['env'])
     expect(inherited.whole({ args: ['a'], user: null } as never)).toEqual({ args: ['a'], user: { uid: 5 } })
     expect(inherited.whole({ args: ['a'], x: 1 } as never)).toEqual({ args: ['a'], x: 1, user: { uid: 5 } })
     const confined = {
@@ -235,7 +242,25 @@ describe('what an exec inherits', () => {
     }
     const unsaid = { args: ['init'], rlimits: [], apparmorProfile: '', selinuxLabel: '' }
     expect(new InheritedSpec(confined).whole(unsaid)).toEqual(confined)
-    expect(new InheritedSpec(confined).text(unsaid)).toBeNull()
+    expect(texts(unsaid, new InheritedSpec(confined))).toEqual({ ...confined, exec: true })
+  })
+
+  it('has the numbers of its file, and no half of a surrogate pair', () => {
+    const text =
+      '{"rlimits":[{"type":"RLIMIT_FSIZE","soft":9007199254740993,"hard":18446744073709551615},{"hard":-1}],' +
+      '"env":["A=9007199254740993","B=\\"9007199254740993","C=\\\\","D=\\ud800x","E=\\ud83d\\ude00"],"oomScoreAdj":12}'
+    const own = parseExact(text) as ProcessSpec
+    expect(own.env).toEqual(['A=9007199254740993', 'B="9007199254740993', 'C=\\', 'D=\ufffdx', 'E=😀'])
+    const texts = [
+      new InheritedSpec(own).text({ args: ['a'] }, { x: 1 }),
+      toExactObject({ ...own, args: ['a'], x: 1 }),
+    ]
+    for (const said of texts) {
+      expect(said).toContain('"soft":9007199254740993,"hard":18446744073709551615}')
+      expect(JSON.parse(said)).toEqual({ ...own, args: ['a'], x: 1 })
+    }
+    expect(toExactText({ a: 1 })).toBe('{"a":1}')
+    expect(toExactObject({ a: undefined, b: () => 1, c: null })).toBe('{"c":null}')
   })
 
   it('the host id of root', () => {

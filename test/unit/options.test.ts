@@ -5,9 +5,9 @@ import {
   checkContainerOptions,
   checkDescriptorLimit,
   checkId,
-  checkNumbers,
   checkProcessId,
   checkProcessSpec,
+  checkResources,
   checkSignal,
   checkSize,
   checkStdio,
@@ -180,14 +180,11 @@ describe('numbers', () => {
   })
 
   it('of resources are whole and within 64 bits', () => {
-    checkNumbers(
-      { memory: { limit: -1 }, cpu: { cpus: '0' }, blockIO: { weightDevice: [{ major: 1 }] } },
-      'resources',
-    )
+    checkResources({ memory: { limit: -1 }, cpu: { cpus: '0' }, blockIO: { weightDevice: [{ major: 1 }] } })
     for (const limit of [NaN, Infinity, 0.5, 2 ** 64, -(2 ** 64)]) {
-      expect(() => checkNumbers({ memory: { limit } }, 'resources')).toThrow(/resources\.memory\.limit/)
+      expect(() => checkResources({ memory: { limit } })).toThrow(/resources\.memory\.limit/)
     }
-    expect(() => checkNumbers({ memory: { limit: 1n } }, 'resources')).toThrow(/resources\.memory\.limit/)
+    expect(() => checkResources({ memory: { limit: 1n } })).toThrow(/resources\.memory\.limit/)
   })
 
   it.each(['1', null, undefined, 1n])('%s is no limit on descriptors', (limit) => {
