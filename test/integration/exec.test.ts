@@ -1,12 +1,14 @@
 // What an exec'd process is: user, groups, capabilities, limits, environment, directory, cgroups, namespaces, descriptors.
 import {
+  chmodSync,
   closeSync,
   existsSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   readlinkSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -324,6 +326,28 @@ describe.skipIf(skip).each(runtimes)('exec in a container of %s', (runtime) => {
     expect((await run(container, ['./only-in-usr-bin'], { cwd: '/usr/bin' })).stdout).toBe(
       'found in /usr/bin\n',
     )
+  })
+
+  test('PATH: an entry that leads nowhere is passed over, a file that cannot run is not', async () => {
+    const container = await ground.running()
+    const script = join(ground.rootfs, 'home/user/only-in-usr-bin')
+    writeFileSync(script, '#!/no/interpreter\n', { mode: 0o755 })
+    rmSync(join(ground.rootfs, 'tangle'), { force: true })
+    symlinkSync('tangle', join(ground.rootfs, 'tangle'))
+    const look = (path: string): ProcessSpec => ({ args: ['only-in-usr-bin'], env: [`PATH=${path}`] })
+    for (const nowhere of ['/tangle', `/${'long'.repeat(64)}`, '/etc/passwd', '/none']) {
+      const { stdout } = await run(container, ['only-in-usr-bin'], { env: [`PATH=${nowhere}:/usr/bin:/bin`] })
+      expect(stdout, nowhere).toBe('found in /usr/bin\n')
+      const error = await expectCode(container.exec('job', look(nowhere)), 'ERR_SYSCALL')
+      expect(error, nowhere).toMatchObject({ errno: 2, syscall: 'execve' })
+    }
+    const error = await expectCode(container.exec('job', look('/home/user:/usr/bin:/bin')), 'ERR_SYSCALL')
+    expect(error).toMatchObject({ errno: 2, syscall: 'execve', path: 'only-in-usr-bin' })
+    chmodSync(script, 0o644)
+    expect(
+      (await run(container, ['only-in-usr-bin'], { env: ['PATH=/home/user:/usr/bin:/bin'] })).stdout,
+    ).toBe('found in /usr/bin\n')
+    rmSync(script)
   })
 
   test.each([
