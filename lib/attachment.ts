@@ -376,6 +376,7 @@ export class Attachment {
     const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, open)
     link.listen({
       onExit: (process, exit, written) => this.#exited(process, exit, written),
+      onWritten: (id, written) => this.processes.get(id)?.wrote(written),
       onCreated: (pid, starttime) => this.onCreated?.(pid, starttime),
       onDeleted: () => {
         this.deleted = true

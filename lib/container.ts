@@ -87,10 +87,22 @@ export interface StartOptions extends StdioOptions {
    * program runs already, it changes nothing: the call resolves.
    */
   signal?: AbortSignal
+  /**
+   * Hands regular files (a path, a number, `'inherit'`) over as they are: the program can seek and map them, and also change
+   * the host's inode: its mode, its owner, its whole content. Default: `false`, the shim copies the bytes, so that the
+   * container never holds the file.
+   */
+  direct?: boolean
 }
 
 /** How a process is started in a container: its streams. */
 export interface ExecOptions extends StdioOptions {
+  /**
+   * Hands regular files (a path, a number, `'inherit'`) over as they are: the program can seek and map them, and also change
+   * the host's inode: its mode, its owner, its whole content. Default: `false`, the shim copies the bytes, so that the
+   * container never holds the file.
+   */
+  direct?: boolean
   /** As of StartOptions. */
   signal?: AbortSignal
 }

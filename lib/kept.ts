@@ -23,6 +23,7 @@ export class KeptStream extends Readable {
   #pipe: Readable | null = null
   #attaching = false
   #at = 0
+  #total = 0
   #end: HandOver | null = null
 
   constructor(native: NativeBinding, follow: Follow) {
@@ -43,7 +44,14 @@ export class KeptStream extends Readable {
 
   /** The process has exited, having written up to position `total`. */
   exited(total: number): void {
-    this.#end = new HandOver({ stream: this, total, taken: () => this.#at, isDry: () => false })
+    this.#total = total
+    const isDry = (): boolean => this.#at >= this.#total
+    this.#end = new HandOver({ stream: this, total, taken: () => this.#at, isDry })
+  }
+
+  /** No more than this came of it: another process of the container has read the rest from the pipe. */
+  wrote(total: number): void {
+    this.#total = total
   }
 
   /** After the exit: resolves once a reader has what was written before it. */

@@ -166,6 +166,12 @@ export class Process {
     return this.#starttime
   }
 
+  /** @internal Less of a kept stream will come than the exit said. */
+  wrote(written: Partial<WireWritten>): void {
+    if (written.stdout !== undefined) this.#kept[0]?.wrote(written.stdout)
+    if (written.stderr !== undefined) this.#kept[1]?.wrote(written.stderr)
+  }
+
   /** @internal The shim, or the disk, says that it ended. */
   exited(exit: WireExit, written: WireWritten = nothingWritten): void {
     if (this.#exit) return

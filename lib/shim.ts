@@ -45,13 +45,18 @@ export interface WireWritten {
 export interface ShimListener {
   /** `pid`: null from a shim of an earlier version of this package. */
   onExit(process: { id: string; pid: number | null }, exit: WireExit, written: WireWritten): void
+  /** Less of a kept stream will come than its exit said: another process of the container has read it. */
+  onWritten(id: string, written: Partial<WireWritten>): void
   onCreated(pid: number, starttime: number): void
   onDeleted(): void
   onClosed(): void
 }
 
 export type WireStdio =
-  { kind: 'fd' } | { kind: 'path'; path: string } | { kind: 'keep'; bytes: number } | { kind: 'null' }
+  | { kind: 'fd'; shared?: true; direct?: true }
+  | { kind: 'path'; path: string; direct?: true }
+  | { kind: 'keep'; bytes: number }
+  | { kind: 'null' }
 
 interface Pending {
   context: FailureContext
@@ -265,6 +270,12 @@ export class ShimLink {
             stderr: message.stderrBytes ?? 0,
           })
         }
+        break
+      case 'written':
+        this.#listener?.onWritten(message.process ?? '', {
+          ...(message.stdoutBytes !== undefined && { stdout: message.stdoutBytes }),
+          ...(message.stderrBytes !== undefined && { stderr: message.stderrBytes }),
+        })
         break
       case 'created':
         this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0)

@@ -1,7 +1,7 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
 import type { Readable, Writable } from 'node:stream'
 import { type Incoming, isBun, openReadable, openWritable } from './descriptors.js'
-import { checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
+import { checkFlag, checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
 import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
 import { HandOver } from './hand_over.js'
 import type { NativeBinding } from './native.js'
@@ -75,17 +75,19 @@ export class ProcessStreams {
   stdin: Writable | null = null
   readonly #native: NativeBinding
   readonly #terminal: boolean
+  readonly #direct: boolean
   readonly #context: FailureContext
   readonly #theirs: number[] = []
   readonly #outputs: (Output | null)[] = [null, null]
 
   private constructor(
     native: NativeBinding,
-    options: StdioOptions,
+    options: StdioOptions & { direct?: boolean },
     terminal: boolean,
     context: FailureContext,
   ) {
     this.#native = native
+    this.#direct = checkFlag(options.direct, 'direct')
     this.#terminal = terminal
     this.#context = context
     const stdio = names.map((name) => checkStdio(options[name], name))
@@ -100,10 +102,11 @@ export class ProcessStreams {
   /** Checks all three before anything is opened, then makes the pipes. */
   static open(
     native: NativeBinding,
-    options: StdioOptions,
+    options: StdioOptions & { direct?: boolean },
     terminal: boolean,
     context: FailureContext,
   ): ProcessStreams {
+    checkFlag(options.direct, 'direct')
     names.forEach((name) => checkStdio(options[name], name))
     return new ProcessStreams(native, options, terminal, context)
   }
@@ -120,7 +123,7 @@ export class ProcessStreams {
     if (stdio === 'ignore') {
       this.wire.push({ kind: 'null' })
     } else if (stdio === 'inherit' || typeof stdio === 'number') {
-      this.wire.push({ kind: 'fd' })
+      this.wire.push({ kind: 'fd', shared: true, ...this.#file })
       this.fds.push(stdio === 'inherit' ? index : stdio)
     } else if (stdio === 'pipe') {
       this.wire.push({ kind: 'fd' })
@@ -128,8 +131,12 @@ export class ProcessStreams {
     } else if (stdio === 'keep' || typeof stdio === 'object') {
       this.wire.push({ kind: 'keep', bytes: keptBytes(stdio) })
     } else {
-      this.wire.push({ kind: 'path', path: stdio })
+      this.wire.push({ kind: 'path', path: stdio, ...this.#file })
     }
+  }
+
+  get #file(): { direct?: true } {
+    return this.#direct ? { direct: true } : {}
   }
 
   #pipe(index: number): void {

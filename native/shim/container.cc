@@ -306,6 +306,16 @@ void Container::CloseStdin(const Asker& asker, const std::string& id) {
   ReplyDone(asker);
 }
 
+void Container::TellLess(const std::shared_ptr<Process>& process) {
+  process->stdio->set_on_less([this, id = process->id](int stream, uint64_t written) {
+    clients_.Broadcast(Message()
+                           .Add("event", "written")
+                           .Add("process", id)
+                           .Add(stream == 1 ? "stdoutBytes" : "stderrBytes", written)
+                           .Done());
+  });
+}
+
 // What is kept of a stream, also of a process that an earlier shim saw end.
 void Container::Follow(const Asker& asker, const JsonValue& request, std::vector<UniqueFd> fds) {
   auto process = Find(StringMember(request, "process").value_or(""));
@@ -316,13 +326,15 @@ void Container::Follow(const Asker& asker, const JsonValue& request, std::vector
   if ((stream != 1 && stream != 2) || fds.size() != 1) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a stream and a descriptor are needed"));
   }
+  PipeUsers users([this] { return Members(); });
   if (!process->stdio) {
-    auto stdio = ProcessStdio::TakeOver(loop_, process->id);
+    auto stdio = ProcessStdio::TakeOver(loop_, process->id, &users, process->pid);
     if (!stdio) return ReplyError(asker, stdio.error());
     process->stdio = std::move(*stdio);
+    TellLess(process);
   }
   auto following = process->stdio->Follow(static_cast<int>(stream), UintMember(request, "at").value_or(0),
-                                          std::move(fds[0]), process->id);
+                                          std::move(fds[0]), process->id, &users, process->pid);
   if (!following) return ReplyError(asker, following.error());
   clients_.Send(asker.client, Message()
                                   .Add("seq", asker.seq)

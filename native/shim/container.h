@@ -98,8 +98,10 @@ class Container {
   void CloseStdin(const Asker& asker, const std::string& id);
   void Cancel(const Asker& asker, int64_t target);
   Status EnsureTarget();
+  void TellLess(const std::shared_ptr<Process>& process);
 
   // container_takeover.cc
+  std::vector<pid_t> Members() const;
   Status LoadProcesses();
   Status LoadProcess(const std::string& id, std::vector<std::shared_ptr<Process>>* found);
   void TakeProcess(const std::shared_ptr<Process>& process);

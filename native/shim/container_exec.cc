@@ -132,6 +132,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   exec->process = std::make_shared<Process>();
   exec->process->id = id;
   exec->process->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
+  TellLess(exec->process);
   processes_[id] = exec->process;
   execs_[asker] = exec;
   exec->timer = loop_.After(TimeoutOf(request), [this, exec] {
@@ -143,7 +144,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     }
     ExecUndo(exec, std::move(error));
   });
-  if (exec->process->stdio->keeps()) {
+  if (exec->process->stdio->may_keep()) {
     auto made = ExecDirectory(exec);
     if (!made) return ExecUndo(exec, made.error());
   }

@@ -224,6 +224,7 @@ void Container::StartCreated(int status) {
   init->start = stat->start;
   init->started = true;
   init->stdio = std::move(start_->stdio);
+  TellLess(init);
   processes_["init"] = init;
   if (stat->parent == getpid()) {
     by_pid_[init->pid] = init;

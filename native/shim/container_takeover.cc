@@ -103,6 +103,25 @@ void Container::Ready() {
   ready();
 }
 
+// Processes that may have a pipe of a container's: those of init's pid namespace, or, without one of its own,
+// all. None once init is gone: what has its number by now is nobody of ours.
+std::vector<pid_t> Container::Members() const {
+  std::vector<pid_t> out;
+  auto init = Find("init");
+  if (!InitRuns() || !IsAlive(init->pid, init->start)) return out;
+  std::string own = NamespaceOf("self");
+  std::string inner = NamespaceOf(std::to_string(init->pid));
+  DIR* scan = opendir("/proc");
+  if (scan == nullptr) return out;
+  while (dirent* entry = readdir(scan)) {
+    auto pid = ParseU64(entry->d_name);
+    if (!pid || *pid > INT32_MAX) continue;
+    if (inner == own || NamespaceOf(entry->d_name) == inner) out.push_back(static_cast<pid_t>(*pid));
+  }
+  closedir(scan);
+  return out;
+}
+
 // All of them are read before anything is done about one.
 Status Container::LoadProcesses() {
   auto earlier_boot = IsOfEarlierBoot(AT_FDCWD);
@@ -115,8 +134,19 @@ Status Container::LoadProcesses() {
     auto loaded = LoadProcess(name, &found);
     if (!loaded) return loaded;
   }
+  for (const auto& process : found) processes_[process->id] = process;
+  // Also of processes that have exited: what they have left behind may still write.
+  PipeUsers users([this] { return Members(); });
   for (const auto& process : found) {
-    processes_[process->id] = process;
+    if (*earlier_boot) break;
+    bool alive = !process->exit && IsAlive(process->pid, process->start);
+    auto stdio = ProcessStdio::TakeOver(loop_, process->id, &users, alive ? process->pid : 0);
+    if (!stdio) return stdio.error();
+    if (process->exit && (*stdio)->idle()) continue;
+    process->stdio = std::move(*stdio);
+    TellLess(process);
+  }
+  for (const auto& process : found) {
     if (process->exit) continue;
     if (*earlier_boot) {
       ProcessEnded(process, ExitRecord::Unknown());
@@ -143,11 +173,6 @@ Status Container::LoadProcess(const std::string& id, std::vector<std::shared_ptr
   auto exit = ReadExit(id);
   if (!exit) return exit.error();
   process->exit = *exit;
-  if (!process->exit) {
-    auto stdio = ProcessStdio::TakeOver(loop_, id);
-    if (!stdio) return stdio.error();
-    process->stdio = std::move(*stdio);
-  }
   found->push_back(std::move(process));
   return Ok();
 }

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -20,7 +21,9 @@
 namespace lc::shim {
 namespace {
 
-constexpr uint64_t kMagic = 0x3170656b2d636cULL;  // "lc-kep1"
+// "lc-kep1" of version 0.1, whose pipe is a FIFO with a name, and "lc-kep2" with a Source.
+constexpr uint64_t kNamedMagic = 0x3170656b2d636cULL;
+constexpr uint64_t kMagic = 0x3270656b2d636cULL;
 constexpr size_t kPattern = 16;
 
 // Stores are made in this order: what is left to see when the process ends between two of them.
@@ -44,6 +47,24 @@ struct KeptBytes::Header {
   unsigned char pattern[kPattern];
 };
 
+// Follows the header.
+struct KeptBytes::Source {
+  uint64_t pipe;
+  uint64_t handed;
+  uint64_t handing_from;  // `handed` when the write began: what differs is counted already
+  uint64_t file_at;
+  uint64_t handing;
+};
+
+KeptBytes::Source* KeptBytes::source() const {
+  if (header()->magic != kMagic) return nullptr;
+  return reinterpret_cast<Source*>(static_cast<char*>(memory_) + sizeof(Header));
+}
+
+size_t KeptBytes::overhead() const {
+  return sizeof(Header) + (header()->magic == kMagic ? sizeof(Source) : 0);
+}
+
 Result<KeptBytes> KeptBytes::Create(const std::string& path, size_t capacity) {
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return Error::Sys("open", path);
@@ -53,6 +74,7 @@ Result<KeptBytes> KeptBytes::Create(const std::string& path, size_t capacity) {
   if (getrandom(header.pattern, kPattern, 0) != static_cast<ssize_t>(kPattern))
     return Error::Sys("getrandom");
   std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  bytes.append(sizeof(Source), '\0');
   auto written = WriteAll(fd.get(), bytes, path);
   if (!written) return written.error();
   bytes.assign(std::min<size_t>(capacity, 65536), '\0');
@@ -72,14 +94,22 @@ Result<KeptBytes> KeptBytes::Open(const std::string& path) {
   struct stat st {};
   if (fstat(fd.get(), &st) != 0) return Error::Sys("fstat", path);
   auto size = static_cast<size_t>(st.st_size);
-  if (!S_ISREG(st.st_mode) || size <= sizeof(Header) || size > sizeof(Header) + kMaxCapacity) return corrupt;
+  if (!S_ISREG(st.st_mode) || size <= sizeof(Header) || size > sizeof(Header) + sizeof(Source) + kMaxCapacity)
+    return corrupt;
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (memory == MAP_FAILED) return Error::Sys("mmap", path);
   KeptBytes kept(memory, size);
   const Header* header = kept.header();
-  uint64_t capacity = size - sizeof(Header);
-  if (header->magic != kMagic || header->capacity != capacity || header->begin > header->end ||
-      header->end - header->begin > capacity || header->taking > capacity - header->taking_at % capacity) {
+  bool known = header->magic == kNamedMagic || header->magic == kMagic;
+  if (!known || size <= kept.overhead()) return corrupt;
+  uint64_t capacity = size - kept.overhead();
+  const Source* source = kept.source();
+  if (source != nullptr && (source->handed > header->end || source->handing_from > header->end ||
+                            source->handing > header->end - source->handing_from)) {
+    return corrupt;
+  }
+  if (header->capacity != capacity || header->begin > header->end || header->end - header->begin > capacity ||
+      header->taking > capacity - header->taking_at % capacity) {
     return corrupt;
   }
   kept.FinishTake();
@@ -100,10 +130,41 @@ uint64_t KeptBytes::end() const {
   return header()->end;
 }
 size_t KeptBytes::capacity() const {
-  return size_ - sizeof(Header);
+  return size_ - overhead();
 }
 char* KeptBytes::data() const {
-  return static_cast<char*>(memory_) + sizeof(Header);
+  return static_cast<char*>(memory_) + overhead();
+}
+
+uint64_t KeptBytes::pipe() const {
+  return source() == nullptr ? 0 : source()->pipe;
+}
+void KeptBytes::set_pipe(uint64_t inode) {
+  if (source() != nullptr) Store(&source()->pipe, inode);
+}
+
+uint64_t KeptBytes::handed() const {
+  return source() == nullptr ? end() : source()->handed;
+}
+
+KeptBytes::Handing KeptBytes::handing() const {
+  const Source* from = source();
+  if (from == nullptr || from->handing == 0 || from->handed != from->handing_from) return {};
+  return {from->file_at, from->handing};
+}
+
+void KeptBytes::BeginHanding(const Handing& handing) {
+  if (source() == nullptr) return;
+  Store(&source()->handing, 0);
+  Store(&source()->handing_from, source()->handed);
+  Store(&source()->file_at, handing.file_at);
+  Store(&source()->handing, handing.count);
+}
+
+void KeptBytes::EndHanding(uint64_t written) {
+  if (source() == nullptr) return;
+  if (written > 0) Store(&source()->handed, source()->handed + written);
+  Store(&source()->handing, 0);
 }
 
 Result<size_t> KeptBytes::TakeFrom(int pipe, size_t room) {
@@ -126,6 +187,8 @@ Result<size_t> KeptBytes::TakeFrom(int pipe, size_t room) {
   if (n < 0) {
     Error error = Error::Sys("read");
     Store(&head->taking, 0);
+    // Whoever has the pipe may read from it too.
+    if (error.err == EAGAIN) return size_t{0};
     return error;
   }
   Store(&head->end, head->end + static_cast<uint64_t>(n));

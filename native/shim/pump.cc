@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "core/protection.h"
@@ -15,17 +17,23 @@ namespace {
 
 constexpr size_t kChunk = 16384;
 constexpr int64_t kRetryMs = 100;
+// Of a regular file in one round of the loop, which is never announced by epoll and never makes anyone wait.
+constexpr int kChunksAtOnce = 8;
+
+// How much can be read of it now.
+uint64_t HeldBy(int fd) {
+  struct stat st {};
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    return at >= 0 && st.st_size > at ? static_cast<uint64_t>(st.st_size - at) : 0;
+  }
+  int pending = 0;
+  return ioctl(fd, FIONREAD, &pending) == 0 && pending > 0 ? static_cast<uint64_t>(pending) : 0;
+}
 
 }  // namespace
 
-UniqueFd ReopenNonBlocking(int fd, int access_mode) {
-  std::string path = "/proc/self/fd/" + std::to_string(fd);
-  UniqueFd again(open(path.c_str(), access_mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_APPEND));
-  if (again || IsShortage(Error::Sys("open"))) return again;
-  return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-}
-
-Pump::Pump(EventLoop& loop, UniqueFd from, UniqueFd to, OnEnd on_end)
+Pump::Pump(EventLoop& loop, Endpoint from, Endpoint to, OnEnd on_end)
     : loop_(loop), from_(std::move(from)), to_(std::move(to)), on_end_(std::move(on_end)) {}
 
 Pump::~Pump() {
@@ -46,6 +54,7 @@ Status Pump::Begin() {
   // A regular file, which is always ready. Anything else would be read and written without a pause.
   if (!to_status && to_status.error().err != EPERM) return to_status;
   to_pollable_ = watching_to_ = to_status.ok();
+  if (!from_) return Ok();
   auto from_status = WatchSource();
   if (!from_status && from_status.error().err != EPERM) return from_status;
   from_pollable_ = from_status.ok();
@@ -61,27 +70,30 @@ Status Pump::WatchSource() {
 
 ssize_t Pump::ReadSome() {
   char chunk[kChunk];
-  ssize_t n = -1;
-  do {
-    n = read(from_.get(), chunk, sizeof(chunk));
-    if (n < 0 && errno == EAGAIN) return -1;
-  } while (n < 0 && errno == EINTR);
-  // EIO is how a terminal's master says that nobody holds the other side any more.
+  size_t wanted = left_ ? static_cast<size_t>(std::min<uint64_t>(*left_, kChunk)) : kChunk;
+  ssize_t n = from_.Read(chunk, wanted);
+  if (n < 0 && errno == EAGAIN && !left_) return -1;
+  // EIO is how a terminal's master says that nobody holds the other side any more. With `left_`, somebody
+  // else has read what was there.
   if (n <= 0) {
     source_ended_ = true;
     return 0;
   }
   taken_ += static_cast<uint64_t>(n);
   buffer_.append(chunk, static_cast<size_t>(n));
+  last_ = buffer_.back();
+  if (left_) {
+    *left_ -= static_cast<uint64_t>(n);
+    source_ended_ = *left_ == 0;
+  }
   return n;
 }
 
 bool Pump::WriteBuffered() {
   size_t at = 0;
   while (at < buffer_.size()) {
-    ssize_t n = write(to_.get(), buffer_.data() + at, buffer_.size() - at);
+    ssize_t n = to_.Write(buffer_.data() + at, buffer_.size() - at);
     if (n < 0) {
-      if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
       buffer_.clear();
       return false;
@@ -94,13 +106,14 @@ bool Pump::WriteBuffered() {
 }
 
 void Pump::OnReadable() {
-  if (ended_) return;
-  do {
+  if (ended_ || !from_) return;
+  for (int chunk = 0; chunk < kChunksAtOnce; ++chunk) {
     ReadSome();
     if (!WriteBuffered()) return Conclude(End::kSinkGone);
-    // A regular file as source is never announced by epoll: it is read on until it ends or the sink is full.
-  } while (!from_pollable_ && !source_ended_ && buffer_.empty());
+    if (from_pollable_ || source_ended_ || !buffer_.empty()) return Settle();
+  }
   Settle();
+  Later(1, [this] { OnReadable(); });
 }
 
 void Pump::OnWritable() {
@@ -110,19 +123,22 @@ void Pump::OnWritable() {
   Settle();
 }
 
+void Pump::Later(int64_t milliseconds, std::function<void()> work) {
+  if (ended_ || retry_ != 0) return;
+  retry_ = loop_.After(milliseconds, [this, work = std::move(work)] {
+    retry_ = 0;
+    if (!ended_) work();
+  });
+}
+
 // Reads on only when all is written, so at most one chunk waits here and the writer feels the reader's pace.
 void Pump::Settle() {
   if (source_ended_ && buffer_.empty()) return Conclude(End::kSourceEnded);
   bool reading = (buffer_.empty() || Without("bounded-output")) && !source_ended_;
-  if (from_pollable_ && reading != watching_from_) {
+  if (from_ && from_pollable_ && reading != watching_from_) {
     if (reading) {
       // Without memory for it now, there may be some later.
-      if (!WatchSource() && retry_ == 0) {
-        retry_ = loop_.After(kRetryMs, [this] {
-          retry_ = 0;
-          if (!ended_) Settle();
-        });
-      }
+      if (!WatchSource()) Later(kRetryMs, [this] { Settle(); });
     } else {
       // Taken out rather than muted: EPOLLHUP cannot be muted and would spin.
       loop_.Unwatch(from_.get());
@@ -134,18 +150,25 @@ void Pump::Settle() {
 }
 
 void Pump::TakeAll() {
-  if (ended_) return;
-  while (!source_ended_ && ReadSome() > 0) {
+  if (ended_ || !from_) return;
+  uint64_t before = taken_;
+  while (!source_ended_ && taken_ - before < kMostTaken && ReadSome() > 0) {
   }
   if (!WriteBuffered()) return Conclude(End::kSinkGone);
   Settle();
 }
 
 void Pump::Finish() {
-  if (ended_) return;
-  while (!source_ended_ && ReadSome() > 0) {
-  }
-  source_ended_ = true;
+  if (ended_ || !from_ || left_) return;
+  left_ = HeldBy(from_.get());
+  if (*left_ == 0) source_ended_ = true;
+  Settle();
+}
+
+void Pump::Add(std::string_view bytes) {
+  if (ended_ || bytes.empty()) return;
+  buffer_ += bytes;
+  last_ = bytes.back();
   if (!WriteBuffered()) return Conclude(End::kSinkGone);
   Settle();
 }

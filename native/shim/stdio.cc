@@ -4,68 +4,45 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+
+#include "shim/relay.h"
 
 namespace lc::shim {
 namespace {
 
 constexpr const char* kNames[3] = {"stdin", "stdout", "stderr"};
+// Of output on its way to a file: as much as a pipe holds.
+constexpr size_t kFileBytes = 65536;
+
+mode_t KindOf(int fd) {
+  struct stat st {};
+  return fstat(fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
+}
 
 bool IsFifo(const std::string& path) {
   struct stat st {};
   return stat(path.c_str(), &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
-void SetBlocking(int fd, bool blocking) {
-  int flags = fcntl(fd, F_GETFL);
-  fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+bool IsSame(int fd, int other) {
+  struct stat a {};
+  struct stat b {};
+  return fstat(fd, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+// A blocking open file beside `fd`, whose own flags stay as they are. Empty where it cannot be opened again.
+UniqueFd ReopenBlocking(int fd) {
+  UniqueFd again = Reopen(fd, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK);
+  if (again) SetBlocking(again.get(), true);
+  return again;
 }
 
 }  // namespace
-
-Result<UniqueFd> OpenNull() {
-  UniqueFd fd(open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
-  if (!fd) return Error::Sys("open", "/dev/null");
-  struct stat st {};
-  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
-    return Error::Of(ENODEV, "open", "/dev/null");
-  }
-  return fd;
-}
-
-Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds) {
-  Error invalid = Error::Coded("ERR_INVALID_ARG_VALUE", "stdio is garbled");
-  if (json == nullptr || !json->IsArray() || json->Size() != 3) return invalid;
-  std::vector<StdioSpec> out;
-  size_t next = 0;
-  for (const JsonValue& item : json->GetArray()) {
-    StdioSpec spec;
-    std::string kind = StringMember(item, "kind").value_or("");
-    if (kind == "fd") {
-      if (next >= fds->size()) return invalid;
-      spec.kind = StdioSpec::Kind::kFd;
-      spec.fd = std::move((*fds)[next++]);
-    } else if (kind == "path") {
-      spec.kind = StdioSpec::Kind::kPath;
-      spec.path = StringMember(item, "path").value_or("");
-      if (spec.path.empty() || spec.path[0] != '/') return invalid;
-    } else if (kind == "keep") {
-      auto bytes = UintMember(item, "bytes").value_or(0);
-      if (out.empty() || bytes == 0 || bytes > KeptBytes::kMaxCapacity) return invalid;
-      spec.kind = StdioSpec::Kind::kKeep;
-      spec.keep_bytes = bytes;
-    } else if (kind != "null") {
-      return invalid;
-    }
-    out.push_back(std::move(spec));
-  }
-  if (next != fds->size()) return invalid;
-  return out;
-}
 
 Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
   if (spec->kind == StdioSpec::Kind::kNull) {
@@ -73,12 +50,17 @@ Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
     return Ok();
   }
   if (spec->kind == StdioSpec::Kind::kFd) {
+    if (!terminal) return TakeFd(spec, 0, {});
     child_[0] = std::move(spec->fd);
     return Ok();
   }
+  own_[0] = true;
   if (!IsFifo(spec->path)) {
-    child_[0].Reset(open(spec->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-    if (!child_[0]) return Error::Sys("open", spec->path);
+    UniqueFd file(open(spec->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    if (!file) return Error::Sys("open", spec->path);
+    if (KindOf(file.get()) == S_IFREG && !spec->direct && !terminal) return TakeInputFile(std::move(file));
+    SetBlocking(file.get(), true);
+    child_[0] = std::move(file);
     return Ok();
   }
   // Read and write: no wait for a writer, and no end of file when one goes away.
@@ -91,26 +73,74 @@ Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Error::Sys("pipe2", spec->path);
   child_[0].Reset(ends[0]);
-  input_sink_.Reset(ends[1]);
-  SetBlocking(ends[1], false);
-  input_source_ = std::move(fifo);
+  copies_[0] = {Endpoint(std::move(fifo)), Endpoint(UniqueFd(ends[1]))};
   return Ok();
 }
 
-Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal) {
+// The child gets the file's bytes by a pipe. As many as fit are there before it runs, so that for most files
+// nothing is left to be done.
+Status ProcessStdio::TakeInputFile(UniqueFd file) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::Sys("pipe2");
+  child_[0].Reset(ends[0]);
+  copies_[0].to = Endpoint(UniqueFd(ends[1]));
+  input_file_ = std::move(file);
+  FillInput();
+  return Ok();
+}
+
+// Without moving the file's offset, which the caller may share: the process may yet come to nothing.
+void ProcessStdio::FillInput() {
+  input_at_ = lseek(input_file_.get(), 0, SEEK_CUR);
+  char chunk[16384];
+  while (input_at_ >= 0) {
+    ssize_t n = pread(input_file_.get(), chunk, sizeof(chunk), input_at_ + static_cast<off_t>(input_filled_));
+    input_whole_ = n == 0;
+    if (n <= 0) return;
+    ssize_t written = copies_[0].to.Write(chunk, static_cast<size_t>(n));
+    if (written > 0) input_filled_ += static_cast<size_t>(written);
+    if (written < n) return;
+  }
+}
+
+// By a process of its own: it goes on when this shim is killed, and may wait for the disk and the reader.
+Status ProcessStdio::BeginInputFile() {
+  if (input_at_ >= 0) lseek(input_file_.get(), input_at_ + static_cast<off_t>(input_filled_), SEEK_SET);
+  UniqueFd file = std::move(input_file_);
+  Copy copy = std::move(copies_[0]);
+  if (input_whole_) return Ok();
+  SetBlocking(copy.to.get(), true);
+  auto relay = StartRelay(file.get(), copy.to.get());
+  return relay ? Ok() : Status(relay.error());
+}
+
+Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal,
+                                      const std::string& directory) {
   if (spec->kind == StdioSpec::Kind::kNull) {
     is_null_[stream] = true;
     return true;
   }
   if (spec->kind == StdioSpec::Kind::kFd) {
+    if (!terminal) {
+      auto taken = TakeFd(spec, stream, directory);
+      return taken ? Result<bool>(true) : taken.error();
+    }
     child_[stream] = std::move(spec->fd);
     return true;
   }
+  own_[stream] = true;
   const char* path = spec->path.c_str();
   if (!IsFifo(spec->path)) {
-    // Appended, so that stdout and stderr may name one file.
-    child_[stream].Reset(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600));
-    if (!child_[stream]) return Error::Sys("open", spec->path);
+    // Appended, so that others may write to the file too.
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    UniqueFd file(open(path, kFlags, 0600));
+    if (!file) return Error::Sys("open", spec->path);
+    if (KindOf(file.get()) == S_IFREG && !spec->direct && !terminal) {
+      auto taken = TakeOutputFile(FileSink(std::move(file), spec->path), stream, directory);
+      return taken ? Result<bool>(true) : taken.error();
+    }
+    SetBlocking(file.get(), true);
+    child_[stream] = std::move(file);
     return true;
   }
   child_[stream].Reset(open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC));
@@ -131,11 +161,69 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
   return true;
 }
 
-bool ProcessStdio::keeps() const {
-  for (const StdioSpec& spec : specs_) {
-    if (spec.kind == StdioSpec::Kind::kKeep) return true;
+Status ProcessStdio::TakeOutputFile(FileSink sink, int stream, const std::string& directory) {
+  if (stream == 2 && keepers_[1] && keepers_[1]->sink() != nullptr && keepers_[1]->sink()->Same(sink)) {
+    joined_ = true;
+    return Ok();
   }
-  return false;
+  auto keeper =
+      Keeper::Create(loop_, directory + "/" + kNames[stream], kFileBytes, std::optional(std::move(sink)));
+  if (!keeper) return keeper.error();
+  keepers_[stream] = std::move(*keeper);
+  return Ok();
+}
+
+// A descriptor of the program's. O_NONBLOCK is no matter of the child's, and may be set at any time by a
+// program that uses the same open file; to clear it there would make that program wait.
+Status ProcessStdio::TakeFd(StdioSpec* spec, int stream, const std::string& directory) {
+  UniqueFd fd = std::move(spec->fd);
+  int flags = fcntl(fd.get(), F_GETFL);
+  bool waits = flags >= 0 && (flags & (O_NONBLOCK | O_PATH)) == 0;
+  mode_t kind = KindOf(fd.get());
+  if (kind == S_IFREG && !spec->direct && (flags & O_PATH) == 0) {
+    if (stream == 0) return TakeInputFile(std::move(fd));
+    return TakeOutputFile(FileSink(std::move(fd), {}), stream, directory);
+  }
+  if (kind == S_IFSOCK && !waits) return TakeSocket(std::move(fd), stream);
+  if ((kind == S_IFIFO && spec->shared) || (kind == S_IFCHR && !waits)) {
+    UniqueFd again = ReopenBlocking(fd.get());
+    // A terminal by its name /dev/tty cannot be opened from here: as libuv does, then.
+    if (!again && kind == S_IFCHR) SetBlocking(fd.get(), true);
+    if (again) fd = std::move(again);
+  }
+  child_[stream] = std::move(fd);
+  return Ok();
+}
+
+// It cannot be opened again, and stays non-blocking for the program: the child gets a pipe beside it.
+Status ProcessStdio::TakeSocket(UniqueFd fd, int stream) {
+  if (stream == 2 && copies_[1].to && IsSame(copies_[1].to.get(), fd.get())) {
+    joined_ = true;
+    return Ok();
+  }
+  auto end = Endpoint::Shared(fd.get(), stream == 0 ? O_RDONLY : O_WRONLY);
+  if (!end) return end.error();
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::Sys("pipe2");
+  child_[stream].Reset(ends[stream == 0 ? 0 : 1]);
+  Endpoint ours{UniqueFd(ends[stream == 0 ? 1 : 0])};
+  copies_[stream] =
+      stream == 0 ? Copy{std::move(*end), std::move(ours)} : Copy{std::move(ours), std::move(*end)};
+  return Ok();
+}
+
+bool ProcessStdio::may_keep() const {
+  return std::any_of(specs_.begin(), specs_.end(), [](const StdioSpec& spec) {
+    return spec.kind == StdioSpec::Kind::kKeep || spec.kind == StdioSpec::Kind::kPath ||
+           (spec.kind == StdioSpec::Kind::kFd && KindOf(spec.fd.get()) == S_IFREG);
+  });
+}
+
+bool ProcessStdio::idle() const {
+  return std::all_of(std::begin(pumps_), std::end(pumps_),
+                     [](const auto& pump) { return pump == nullptr; }) &&
+         std::all_of(std::begin(keepers_), std::end(keepers_),
+                     [](const auto& one) { return one == nullptr; });
 }
 
 Result<bool> ProcessStdio::Open(bool terminal, const std::string& directory) {
@@ -151,12 +239,12 @@ Result<bool> ProcessStdio::Open(bool terminal, const std::string& directory) {
       continue;
     }
     if (specs_[stream].kind == StdioSpec::Kind::kKeep) {
-      auto keeper = Keeper::Create(loop_, directory + "/" + kNames[stream], specs_[stream].keep_bytes);
+      auto keeper = Keeper::Create(loop_, directory + "/" + kNames[stream], specs_[stream].keep_bytes, {});
       if (!keeper) return keeper.error();
       keepers_[stream] = std::move(*keeper);
       continue;
     }
-    auto done = OpenOutput(&specs_[stream], stream, terminal);
+    auto done = OpenOutput(&specs_[stream], stream, terminal, directory);
     if (!done || !*done) return done;
   }
   return true;
@@ -174,18 +262,24 @@ void ProcessStdio::BeginKeepers(const std::string& directory) {
     if (!keepers_[stream]) continue;
     // What is kept stays on disk; its descriptors and memory are needed no longer than somebody writes or
     // reads.
-    keepers_[stream]->Begin(directory + "/" + kNames[stream], [this, stream] {
+    auto on_done = [this, stream] {
       if (!keepers_[stream]) return;
-      kept_[stream] = keepers_[stream]->end();
+      if (keepers_[stream]->sink() == nullptr) kept_[stream] = keepers_[stream]->end();
       loop_.Defer([keeper = std::shared_ptr<Keeper>(std::move(keepers_[stream]))] {});
-    });
+    };
+    // What comes by a terminal only this shim has in hands.
+    auto on_less = [this, stream] {
+      if (on_less_ && !is_terminal_) on_less_(stream, keepers_[stream]->end());
+    };
+    keepers_[stream]->Begin(directory + "/" + kNames[stream], on_done, on_less);
   }
 }
 
-Result<std::unique_ptr<ProcessStdio>> ProcessStdio::TakeOver(EventLoop& loop, const std::string& directory) {
+Result<std::unique_ptr<ProcessStdio>> ProcessStdio::TakeOver(EventLoop& loop, const std::string& directory,
+                                                             PipeUsers* users, pid_t pid) {
   auto stdio = std::make_unique<ProcessStdio>(loop, -1, std::vector<StdioSpec>());
   for (int stream = 1; stream <= 2; ++stream) {
-    auto keeper = Keeper::Reopen(loop, directory + "/" + kNames[stream]);
+    auto keeper = Keeper::Reopen(loop, directory + "/" + kNames[stream], users, pid);
     // Without its reader a program that writes would stand still.
     if (!keeper && IsShortage(keeper.error())) return keeper.error();
     if (keeper) stdio->keepers_[stream] = std::move(*keeper);
@@ -194,9 +288,10 @@ Result<std::unique_ptr<ProcessStdio>> ProcessStdio::TakeOver(EventLoop& loop, co
   return stdio;
 }
 
-Result<Following> ProcessStdio::Follow(int stream, uint64_t at, UniqueFd to, const std::string& directory) {
+Result<Following> ProcessStdio::Follow(int stream, uint64_t at, UniqueFd to, const std::string& directory,
+                                       PipeUsers* users, pid_t pid) {
   if (!keepers_[stream]) {
-    auto keeper = Keeper::Reopen(loop_, directory + "/" + kNames[stream]);
+    auto keeper = Keeper::Reopen(loop_, directory + "/" + kNames[stream], users, pid);
     // Nothing was kept: the stream is at its end.
     if (!keeper && keeper.error().err == ENOENT) return Following{at, true};
     if (!keeper) return keeper.error();
@@ -210,49 +305,93 @@ Status ProcessStdio::Begin(UniqueFd terminal, const std::string& directory) {
   BeginKeepers(directory);
   if (terminal) {
     terminal_ = std::move(terminal);
+    is_terminal_ = true;
     return BeginTerminal();
   }
   CloseChildSide();
-  if (!input_source_) return Ok();
-  return BeginInput(std::move(input_source_), std::move(input_sink_));
+  if (input_file_) {
+    auto begun = BeginInputFile();
+    if (!begun) return begun;
+  }
+  for (int stream = 0; stream < 3; ++stream) {
+    auto begun = copies_[stream].to ? BeginCopy(stream) : Ok();
+    if (!begun) return begun;
+  }
+  return Ok();
 }
 
-Status ProcessStdio::BeginInput(UniqueFd source, UniqueFd sink) {
-  in_ = std::make_unique<Pump>(loop_, std::move(source), std::move(sink), [this](Pump::End end) {
-    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(in_))] {});
-    if (terminal_ && end == Pump::End::kSourceEnded) CloseStdin();
-  });
-  return in_->Begin();
+Status ProcessStdio::BeginCopy(int stream) {
+  Copy copy = std::move(copies_[stream]);
+  pumps_[stream] =
+      std::make_unique<Pump>(loop_, std::move(copy.from), std::move(copy.to), [this, stream](Pump::End) {
+        loop_.Defer([pump = std::shared_ptr<Pump>(std::move(pumps_[stream]))] {});
+      });
+  return pumps_[stream]->Begin();
+}
+
+// What `stream` leads to, to be read or written here instead of by the process.
+Result<Endpoint> ProcessStdio::EndOf(int stream, int access_mode) {
+  if (own_[stream]) return Endpoint(std::move(child_[stream]));
+  return Endpoint::Shared(child(stream), access_mode);
 }
 
 Status ProcessStdio::BeginTerminal() {
   SetBlocking(terminal_.get(), false);
-  UniqueFd sink = ReopenNonBlocking(child(1), O_WRONLY);
-  if (!sink) return Error::Sys("open");
+  auto sink = EndOf(1, O_WRONLY);
+  if (!sink) return sink.error();
   UniqueFd output(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
   if (!output) return Error::Sys("fcntl");
-  UniqueFd source;
-  UniqueFd input;
+  Endpoint source;
   if (!is_null_[0]) {
-    source = ReopenNonBlocking(child(0), O_RDONLY);
-    if (!source) return Error::Sys("open");
-    input.Reset(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
-    if (!input) return Error::Sys("fcntl");
+    auto input = EndOf(0, O_RDONLY);
+    if (!input) return input.error();
+    source = std::move(*input);
   }
   CloseChildSide();
-  out_ = std::make_unique<Pump>(loop_, std::move(output), std::move(sink), [this](Pump::End end) {
-    terminal_taken_ = out_->taken();
-    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(out_))] {});
+  auto on_end = [this](Pump::End end) {
+    terminal_taken_ = pumps_[1]->taken();
+    loop_.Defer([pump = std::shared_ptr<Pump>(std::move(pumps_[1]))] {});
     // Nobody looks at the terminal any more: hang up, as a closed window does. Or nobody has it any more.
     if (end == Pump::End::kSinkGone || exited_) HangUp();
-  });
-  auto begun = out_->Begin();
-  if (!begun || !source) return begun;
-  return BeginInput(std::move(source), std::move(input));
+  };
+  pumps_[1] = std::make_unique<Pump>(loop_, Endpoint(std::move(output)), std::move(*sink), on_end);
+  auto begun = pumps_[1]->Begin();
+  return begun ? BeginTerminalInput(std::move(source)) : begun;
+}
+
+// Without a source it is there for the end-of-file character alone, which must not be lost either.
+Status ProcessStdio::BeginTerminalInput(Endpoint source) {
+  if (!terminal_) return Ok();
+  UniqueFd sink(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!sink) return Error::Sys("fcntl");
+  pumps_[0] = std::make_unique<Pump>(loop_, std::move(source), Endpoint(std::move(sink)),
+                                     [this](Pump::End end) { TerminalInputEnded(end); });
+  return pumps_[0]->Begin();
+}
+
+void ProcessStdio::TerminalInputEnded(Pump::End end) {
+  if (pumps_[0]->has_source()) line_end_ = pumps_[0]->last();
+  loop_.Defer([pump = std::shared_ptr<Pump>(std::move(pumps_[0]))] {});
+  if (terminal_ && end == Pump::End::kSourceEnded) EndTerminalInput();
+}
+
+// A terminal's end of file is a character. Behind a part of a line it only hands that part over, so there it
+// is sent twice. Raw mode hands it to the program, which is its choice.
+void ProcessStdio::EndTerminalInput() {
+  if (!pumps_[0] && !BeginTerminalInput({})) return;
+  if (!pumps_[0]) return;
+  termios settings{};
+  bool known = tcgetattr(terminal_.get(), &settings) == 0;
+  char eof = known ? static_cast<char>(settings.c_cc[VEOF]) : '\x04';
+  if (eof == '\0') return;
+  bool lines = known && (settings.c_lflag & ICANON) != 0;
+  bool at_start = line_end_ == '\n' || line_end_ == '\r' || line_end_ == eof;
+  line_end_ = eof;
+  pumps_[0]->Add(std::string(lines && !at_start ? 2 : 1, eof));
 }
 
 void ProcessStdio::HangUp() {
-  in_.reset();
+  pumps_[0].reset();
   terminal_.Reset();
 }
 
@@ -266,29 +405,26 @@ Status ProcessStdio::Resize(uint16_t rows, uint16_t columns) {
 }
 
 void ProcessStdio::CloseStdin() {
-  if (terminal_) {
-    // A terminal's end of file is a character; raw mode hands it to the program, which is its choice.
-    termios settings{};
-    char eof = tcgetattr(terminal_.get(), &settings) == 0 ? static_cast<char>(settings.c_cc[VEOF]) : '\x04';
-    if (eof != '\0' && write(terminal_.get(), &eof, 1) < 0 && errno != EAGAIN) HangUp();
-    return;
-  }
-  if (in_) in_->Finish();
+  if (pumps_[0] && pumps_[0]->has_source()) return pumps_[0]->Finish();
+  if (terminal_) EndTerminalInput();
 }
 
 ProcessStdio::Written ProcessStdio::ProcessExited() {
   exited_ = true;
   // It may be at its end, and so be gone, before this or by it.
-  if (out_) out_->TakeAll();
+  for (int stream = 1; stream <= 2; ++stream) {
+    if (pumps_[stream]) pumps_[stream]->TakeAll();
+  }
   Written written;
-  written.terminal = out_ ? out_->taken() : terminal_taken_;
+  if (is_terminal_) written.terminal = pumps_[1] ? pumps_[1]->taken() : terminal_taken_;
   for (int stream = 1; stream <= 2; ++stream) {
     written.kept[stream] = keepers_[stream] ? keepers_[stream]->TakeAll() : kept_[stream];
+    if (keepers_[stream] && keepers_[stream]->sink() != nullptr) written.kept[stream] = 0;
   }
   // Some of it may still be on its way from the terminal.
   if (written.terminal > 0 && written.kept[1] > 0) written.kept[1] = written.terminal;
   // A terminal may be another process's still: then its output has not come to an end.
-  if (!out_) HangUp();
+  if (!pumps_[1]) HangUp();
   for (UniqueFd& fd : hold_) fd.Reset();
   return written;
 }

@@ -44,6 +44,7 @@ async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLin
   const log: string[] = []
   const listener: ShimListener = {
     onExit: ({ id }) => void log.push(`exit ${id}`),
+    onWritten: (id) => void log.push(`written ${id}`),
     onCreated: (pid) => void log.push(`created ${pid}`),
     onDeleted: () => void log.push('deleted'),
     onClosed: () => void log.push('closed'),
