@@ -63,11 +63,17 @@ function drain(fd: number): number {
   }
 }
 
-function relays(): number[] {
-  return pids().filter((pid) => (read(`/proc/${pid}/comm`) ?? '').trim() === 'lc-relay' && isAlive(pid))
+/** Processes that feed a file of input to others. */
+function relaysOf(path: string): number[] {
+  return pids().filter(
+    (pid) =>
+      (read(`/proc/${pid}/comm`) ?? '').trim() === 'lc-relay' &&
+      isAlive(pid) &&
+      descriptors(pid).get(0) === path,
+  )
 }
 
-/** Resolves with the exit, or fails: no wait of a test is without an end. */
+/** Resolves as it does, or fails: no wait of a test is without an end. */
 async function soon<T>(what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
@@ -298,7 +304,7 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
     const early = await loaded.exec('early', sh('read x; echo $x'), { stdin: path, stdout: 'pipe' })
     expect(await text(early.stdout)).toBe('1\n')
     await early.wait()
-    await eventually('nobody feeds it', () => relays().length === 0)
+    await eventually('nobody feeds it', () => relaysOf(path).length === 0)
   })
 
   test('a full disk holds up whoever writes to it, and nobody else', async () => {
