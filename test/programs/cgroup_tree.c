@@ -2,7 +2,8 @@
 // named NAME, and COUNT side by side in the last one; moves PID to the innermost. By relative paths, so that no length
 // limits the depth.
 // cgroup_tree freeze: freezes each innermost cgroup, and awaits that v1 says so.
-// cgroup_tree remove: removes all below the working directory, thawed.
+// cgroup_tree thaw: thaws the first one at each depth.
+// cgroup_tree remove: removes all below the working directory.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,15 @@ static void freeze(void) {
   fail("freezer.state");
 }
 
+static void thaw(void) {
+  char name[256];
+  do {
+    (void)!put("freezer.state", "THAWED");
+    (void)!put("cgroup.freeze", "0");
+    first(name, sizeof name);
+  } while (name[0] && chdir(name) == 0);
+}
+
 static void clear(void) {
   char** names = NULL;
   size_t depth = 0;
@@ -101,8 +111,6 @@ static void clear(void) {
       names = realloc(names, (depth + 1) * sizeof *names);
       names[depth++] = strdup(name);
       if (chdir(name) != 0) fail("chdir");
-      (void)!put("freezer.state", "THAWED");
-      (void)!put("cgroup.freeze", "0");
       continue;
     }
     if (depth == 0) return;
@@ -120,6 +128,8 @@ int main(int argc, char** argv) {
     make(argc, argv);
   } else if (argc > 1 && !strcmp(argv[1], "freeze")) {
     freeze();
+  } else if (argc > 1 && !strcmp(argv[1], "thaw")) {
+    thaw();
   } else if (argc > 1 && !strcmp(argv[1], "remove")) {
     clear();
   } else {

@@ -33,7 +33,9 @@ describe.skipIf(skip).each(runtimes)('what a container does with its cgroups, %s
   afterEach(() => {
     for (const { id, pids } of pending) {
       for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
-      for (const directory of cgroupDirectories(id)) tree(directory, 'remove')
+      const directories = cgroupDirectories(id)
+      for (const directory of directories) tree(directory, 'thaw')
+      for (const directory of directories) tree(directory, 'remove')
     }
     pending = []
   })
@@ -98,7 +100,7 @@ describe.skipIf(skip).each(runtimes)('what a container does with its cgroups, %s
   const frozen = { frozen: true }
 
   test('frozen below: kill of all', async () => {
-    const all = await nested(3, 2, 'sub', frozen)
+    const all = await nested(3, 0, 'sub', frozen)
     await all.container.kill('SIGKILL', { all: true })
     await ended(all)
     await all.container.delete()
@@ -243,7 +245,7 @@ describe.skipIf(skip).each(runtimes)('what a container does with its cgroups, %s
   test('what outlives init, deep and frozen, ends by a delete with force', async () => {
     const { container, left } = await orphaned()
     for (const directory of new Cgroup(container.id).directories) {
-      tree(directory, 'make', '40', '2', 'd'.repeat(200), String(left))
+      tree(directory, 'make', '40', '0', 'd'.repeat(200), String(left))
       if (existsSync(join(directory, 'freezer.state')) || isCgroupV2()) tree(directory, 'freeze')
     }
     await container.delete({ force: true })
