@@ -18,9 +18,6 @@ const config: ViteUserConfig = {
     // A wait that is worth waiting for ends by itself; these only end what hangs.
     testTimeout: 60_000 * slow,
     hookTimeout: 120_000 * slow,
-    // What must not be decided by a neighbour's load; each that needed it is named at the end, with its first error.
-    retry: process.env['CI'] === undefined ? 0 : 1,
-    reporters: ['default', './test/support/flaky_reporter.ts'],
     coverage: { include: ['lib/**'] },
   },
 }

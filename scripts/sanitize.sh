@@ -57,7 +57,7 @@ process.execPath = '$tree/bin/node'
 END
 export LIBCONTAINER_SANITIZER=$kind PATH="$tree/bin:$PATH"
 status=0
-(cd "$tree" && node node_modules/vitest/vitest.mjs run --retry=1 --test-timeout=300000 --hook-timeout=300000 "$@") || status=1
+(cd "$tree" && node node_modules/vitest/vitest.mjs run --test-timeout=300000 --hook-timeout=300000 "$@") || status=1
 
 # Between clone(2) and execve(2) a child has a stack that AddressSanitizer has not been told of: it says so, no more.
 found=$(cat "$reports"/* 2>/dev/null |

@@ -47,7 +47,10 @@ export class Bare {
     return { code: status, stdout, stderr, pid }
   }
 
-  /** By this machine's npm and its cache, but with nothing else of this machine in PATH. */
+  /**
+   * By this machine's npm and its cache, but with nothing else of this machine in PATH. What npm says of itself, such as
+   * that there is a newer one, is left out of `stderr`.
+   */
   install(tarball: string): Ended {
     const cache = execFileSync(process.execPath, [npm, 'config', 'get', 'cache'], { encoding: 'utf8' }).trim()
     const options = [
@@ -55,9 +58,11 @@ export class Bare {
       '--foreground-scripts',
       '--no-audit',
       '--no-fund',
+      '--no-update-notifier',
       `--cache=${cache}`,
     ]
-    return this.run([process.execPath, npm, 'install', ...options, tarball])
+    const ended = this.run([process.execPath, npm, 'install', ...options, tarball])
+    return { ...ended, stderr: ended.stderr.replace(/^npm notice.*\n/gim, '') }
   }
 
   /** The quick start, as a module and as CommonJS; gives what went wrong, of each. */
