@@ -6,8 +6,10 @@ import { ContainerError, type FailureContext, type NativeFailure, toContainerErr
 import type { EventHub } from './events.js'
 import type { Following } from './kept.js'
 import type { ContainerBox, NativeBinding } from './native.js'
+import { isElsewhere } from './pid_namespace.js'
 import { Process, type ProcessHost } from './process.js'
 import { type ProcessFile, readRecords, readState, type Records } from './records.js'
+import { tellRuntimeLog } from './runtime_log.js'
 import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
 import { type StateFile, stateVersion } from './state.js'
 
@@ -42,6 +44,20 @@ export function startTimeOf(native: NativeBinding, pid: number, containerId: str
   }
 }
 
+/** The program that an ephemeral container belongs to runs, here. */
+export function ownerRuns(
+  native: NativeBinding,
+  owner: NonNullable<StateFile['owner']>,
+  containerId: string,
+): boolean {
+  return !isElsewhere(owner.pidNamespace) && startTimeOf(native, owner.pid, containerId) === owner.starttime
+}
+
+/** Its shim serves it from another pid namespace: what there is to know of it cannot be told here. */
+function isServedElsewhere(error: unknown): boolean {
+  return error instanceof ContainerError && error.code === 'ERR_UNSUPPORTED'
+}
+
 /** Processes that were started before their handle was made; of all containers, to be small for each. */
 const loaded = new WeakSet<Process>()
 
@@ -71,7 +87,7 @@ export class Attachment {
   /** Reaches for no shim unless a call needs one. */
   observes = false
   /** Called when the runtime has created what start() asked for. */
-  onCreated: ((pid: number, starttime: number) => void) | null = null
+  onCreated: ((pid: number, starttime: number, start: number | null) => void) | null = null
   readonly #container: Container
   readonly #native: NativeBinding
   readonly #shim: string
@@ -267,7 +283,7 @@ export class Attachment {
         !exit && startTimeOf(this.#native, pid, this.#id) !== starttime
       const seen = this.observes ? await this.#read() : null
       // What ran and runs no more may be an exit that its shim is just writing down.
-      const asks = !seen || seen.processes.some(isLost)
+      const asks = !seen || seen.earlierBoot || seen.processes.some(isLost)
       let known = asks ? await this.#askShim() : null
       let records = asks ? await this.#read() : seen
       if (!known && !this.observes && this.#wantsShim(records)) {
@@ -329,6 +345,7 @@ export class Attachment {
       link.close()
       return processes
     } catch (error) {
+      if (isServedElsewhere(error)) throw error
       if (isGone(error) || error instanceof ContainerError) return null
       throw asContainerError(error, this.#id)
     }
@@ -345,7 +362,7 @@ export class Attachment {
   #wantsShim({ unfinished, earlierBoot, processes }: Records): boolean {
     const { owner } = this.#file
     if (unfinished) return true
-    if (owner && startTimeOf(this.#native, owner.pid, this.#id) !== owner.starttime) return true
+    if (owner && !ownerRuns(this.#native, owner, this.#id)) return true
     return !earlierBoot && processes.some(({ exit }) => exit === null)
   }
 
@@ -356,6 +373,7 @@ export class Attachment {
       return this.#hello
     } catch (error) {
       if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') throw error
+      if (isServedElsewhere(error)) throw error
       return null
     }
   }
@@ -377,7 +395,8 @@ export class Attachment {
     link.listen({
       onExit: (process, exit, written) => this.#exited(process, exit, written),
       onWritten: (id, written) => this.processes.get(id)?.wrote(written),
-      onCreated: (pid, starttime) => this.onCreated?.(pid, starttime),
+      onCreated: (pid, starttime, start) => this.onCreated?.(pid, starttime, start),
+      onRuntimeLog: (command, log) => tellRuntimeLog(this.#id, command, log),
       onDeleted: () => {
         this.deleted = true
         this.giveBack()

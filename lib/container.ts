@@ -1,6 +1,6 @@
 // A container's handle: its life from create to delete, and the processes in it.
 import { join } from 'node:path'
-import { Attachment, maxTakeovers, startTimeOf } from './attachment.js'
+import { Attachment, maxTakeovers, ownerRuns, startTimeOf } from './attachment.js'
 import { load as loadBinding } from './binding.js'
 import {
   type Checkpoint,
@@ -49,6 +49,7 @@ import {
   type StdioOptions,
 } from './options.js'
 import { OomWatcher } from './oom.js'
+import { isElsewhere, pidNamespace } from './pid_namespace.js'
 import { PressureWatcher } from './pressure.js'
 import { type OnlyKnown, Process, type StartedProcess } from './process.js'
 import type { Resources } from './resources.js'
@@ -63,6 +64,7 @@ import {
   type StateFile,
 } from './state.js'
 import { type Stats, toStats } from './stats.js'
+import { checkTrusted } from './trusted_root.js'
 import { ProcessStreams } from './stdio.js'
 import { openWatch } from './watch.js'
 
@@ -164,8 +166,9 @@ export class Container implements AsyncDisposable {
    * Registers a container on disk; runs nothing (an ephemeral one gets its shim, which watches this program).
    *
    * ERR_CONTAINER_EXISTS where the id is taken, of two that race for one of them; ERR_SYSCALL where the bundle's
-   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration; ERR_UNSUPPORTED on a system for which
-   * the package has no native part.
+   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration, or where `root` or a directory above it
+   * belongs to another user, or other users may write to it; ERR_UNSUPPORTED on a system for which the package has no
+   * native part.
    */
   static async create(options: ContainerOptions): Promise<Container> {
     const checked = checkContainerOptions(options)
@@ -175,7 +178,11 @@ export class Container implements AsyncDisposable {
     const file: StateFile = { ...rest }
     if (checked.ephemeral) {
       const starttime = startTimeOf(native, process.pid, id)
-      if (starttime !== null) file.owner = { pid: process.pid, starttime }
+      const namespace = pidNamespace()
+      if (starttime !== null) {
+        file.owner = { pid: process.pid, starttime, ...(namespace !== null && { pidNamespace: namespace }) }
+      }
+      await checkTrusted(root)
       await Container.#removeOrphan(native, root, id)
     }
     await createDirectory(root, id, file)
@@ -197,8 +204,10 @@ export class Container implements AsyncDisposable {
   /** An ephemeral container whose program died before its shim was there to see it. */
   static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
     const file = await readState(native, root, id).catch(() => null)
-    if (!file?.owner || startTimeOf(native, file.owner.pid, id) === file.owner.starttime) return
-    if ((await readRecords(native, root, id)).processes.length === 0) return removeDirectory(root, id)
+    if (!file?.owner || ownerRuns(native, file.owner, id)) return
+    // One of another pid namespace may be alive there, which its shim tells.
+    const here = !isElsewhere(file.owner.pidNamespace)
+    if (here && (await readRecords(native, root, id)).processes.length === 0) return removeDirectory(root, id)
     // Its shim ends it; load() is refused once it has.
     await (await Container.load(root, id).catch(() => null))?.close()
   }
@@ -208,8 +217,8 @@ export class Container implements AsyncDisposable {
    * runtime package load too. A process directory that cannot be read is skipped, and said on the diagnostics channel
    * `libcontainer:skipped`. Many that are asked for together, as by Promise.all(), are read by one native pass.
    *
-   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be; ERR_SYSCALL where it cannot be
-   * read.
+   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be, or another user may write to
+   * `root`; ERR_UNSUPPORTED where its shim runs in another pid namespace; ERR_SYSCALL where it cannot be read.
    */
   static async load(root: string, id: string, options: LoadOptions = {}): Promise<Container> {
     const directory = checkRoot(root)
@@ -218,6 +227,7 @@ export class Container implements AsyncDisposable {
     const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
     const observes = checkFlag(options.observe, 'observe')
     const { native, shim } = loadBinding()
+    await checkTrusted(directory)
     const file = await readState(native, directory, id)
     const container = new Container(
       native,
@@ -270,7 +280,8 @@ export class Container implements AsyncDisposable {
 
   /**
    * True for one that load() found to have been started before the machine's last boot, which ended all of it: it is
-   * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew.
+   * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew. So is one that
+   * was started in a pid namespace which has ended, as when the container that the program runs in was restarted.
    */
   get endedByReboot(): boolean {
     return this.#held.earlierBoot
@@ -875,7 +886,9 @@ export class Container implements AsyncDisposable {
       fail = reject
     })
     failure.catch(() => undefined)
-    this.#held.onCreated = (pid, starttime) => {
+    this.#held.onCreated = (pid, starttime, start) => {
+      // A shim of version 0.1 tells every client, also who lost the race for this start.
+      if (start !== null && start !== call.seq) return
       const init = new Process(this.#held.host, {
         id: 'init',
         pid,

@@ -5,6 +5,7 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import { invalidType, invalidValue } from './errors.js'
 import type { ProcessSpec } from './oci.js'
+import { resolvePaths } from './runtime_args.js'
 
 /** A signal by name or number (0 to 64; 0 only asks whether the process is there). */
 export type Signal = NodeJS.Signals | number
@@ -22,7 +23,10 @@ export interface ContainerOptions {
   bundle: string
   /** Name or path of the OCI runtime binary; `runc`. */
   runtime?: string
-  /** Global flags for it, e.g. `['--root=/run/other']`; honoured everywhere, native paths too. */
+  /**
+   * Global flags for it, e.g. `['--root=/run/other']`; honoured everywhere, native paths too. Relative paths among them
+   * (`--root`, `--log`, `--criu`) are resolved by create(), against the program's working directory.
+   */
   runtimeArgs?: string[]
   /** Path of the shim executable; the one that ships with the package. */
   shim?: string
@@ -290,7 +294,7 @@ export function checkContainerOptions(options: ContainerOptions): ResolvedOption
     id,
     bundle,
     runtime,
-    runtimeArgs: options.runtimeArgs === undefined ? [] : checkStrings(options.runtimeArgs, 'runtimeArgs'),
+    runtimeArgs: options.runtimeArgs === undefined ? [] : resolvePaths(checkStrings(options.runtimeArgs, 'runtimeArgs')),
     shim: checkShim(options.shim),
     labels: options.labels === undefined ? [] : checkStrings(options.labels, 'labels'),
     noPivotRoot: checkFlag(options.noPivotRoot, 'noPivotRoot'),

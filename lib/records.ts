@@ -12,6 +12,7 @@ import type { ProcessSpec } from './oci.js'
 import { checkId } from './options.js'
 import type { WireExit } from './shim.js'
 import type { StateFile } from './state.js'
+import { checkTrusted } from './trusted_root.js'
 
 /** One process directory. */
 export interface ProcessFile {
@@ -27,7 +28,10 @@ export interface ProcessFile {
 export interface Records {
   /** A start, a checkpoint or a delete is under way, or was cut off. */
   unfinished: boolean
-  /** Init was started before this machine's last boot: nothing of the container can run. */
+  /**
+   * Init was started before this machine's last boot, or in another pid namespace: nothing of the container runs, unless a
+   * shim serves it from there.
+   */
   earlierBoot: boolean
   /** Init first; those whose directory cannot be read are left out, and said on `libcontainer:skipped`. */
   processes: ProcessFile[]
@@ -96,7 +100,12 @@ function parseState(text: string, path: string, id: string): StateFile {
     timeout: typeof json['timeout'] === 'number' ? json['timeout'] : 0,
   }
   if (isObject(owner) && typeof owner['pid'] === 'number' && typeof owner['starttime'] === 'number') {
-    state.owner = { pid: owner['pid'], starttime: owner['starttime'] }
+    const { pidNamespace } = owner
+    state.owner = {
+      pid: owner['pid'],
+      starttime: owner['starttime'],
+      ...(typeof pidNamespace === 'string' && { pidNamespace }),
+    }
   }
   return state
 }
@@ -125,6 +134,7 @@ export async function readState(native: NativeBinding, root: string, id: string)
 /** Ids that load() would accept, sorted. A root that does not exist holds none. */
 export async function listIds(native: NativeBinding, root: string): Promise<string[]> {
   let entries: string[]
+  await checkTrusted(root)
   await sweep(root)
   try {
     entries = await readdir(root)

@@ -2,6 +2,7 @@
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
 import { receive } from './frames.js'
 import type { NativeBinding } from './native.js'
+import { isElsewhere, pidNamespace } from './pid_namespace.js'
 
 /** How a process ended, as the shim words it. */
 export interface WireExit {
@@ -26,6 +27,11 @@ interface WireMessage {
   event?: string
   process?: string
   processes?: WireProcess[]
+  /** In which the pids of a hello count. */
+  pidNamespace?: string
+  start?: number
+  command?: string
+  log?: string
   pid?: number
   starttime?: number
   terminalBytes?: number
@@ -47,7 +53,10 @@ export interface ShimListener {
   onExit(process: { id: string; pid: number | null }, exit: WireExit, written: WireWritten): void
   /** Less of a kept stream will come than its exit said: another process of the container has read it. */
   onWritten(id: string, written: Partial<WireWritten>): void
-  onCreated(pid: number, starttime: number): void
+  /** `start`: the request that made it; null from a shim of version 0.1. */
+  onCreated(pid: number, starttime: number, start: number | null): void
+  /** Of a run of the runtime that succeeded and logged something. */
+  onRuntimeLog(command: string, log: string): void
   onDeleted(): void
   onClosed(): void
 }
@@ -249,6 +258,12 @@ export class ShimLink {
   #event(message: WireMessage): void {
     switch (message.event) {
       case 'hello':
+        if (isElsewhere(message.pidNamespace)) {
+          this.#hello?.reject(this.#elsewhere(message.pidNamespace ?? ''))
+          this.#hello = null
+          this.close()
+          break
+        }
         this.#hello?.resolve(message.processes ?? [])
         this.#hello = null
         break
@@ -278,12 +293,24 @@ export class ShimLink {
         })
         break
       case 'created':
-        this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0)
+        this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0, message.start ?? null)
+        break
+      case 'runtimeLog':
+        this.#listener?.onRuntimeLog(message.command ?? '', message.log ?? '')
         break
       case 'deleted':
         this.#listener?.onDeleted()
         break
     }
+  }
+
+  #elsewhere(namespace: string): ContainerError {
+    return new ContainerError(
+      'ERR_UNSUPPORTED',
+      `container '${this.#containerId}': its shim runs in ${namespace}, and this program in ${pidNamespace() ?? 'another'}: ` +
+        'the pids of the one mean other processes in the other. Use a root of its own for each pid namespace',
+      { containerId: this.#containerId },
+    )
   }
 
   #gone(context: FailureContext): ContainerError {

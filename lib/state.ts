@@ -5,6 +5,7 @@ import { ContainerError, errnoOf, fromNodeError } from './errors.js'
 import { toExactObject } from './exact_json.js'
 import { bury, graveName, sweep } from './graves.js'
 import type { InheritedSpec, ProcessSpec } from './oci.js'
+import { checkTrusted } from './trusted_root.js'
 
 /** `<root>/<id>/state.json`: the keys of containerd 0.2's runtime package, and three more. */
 export interface StateFile {
@@ -17,7 +18,7 @@ export interface StateFile {
   ephemeral: boolean
   timeout: number
   /** The program that an ephemeral container belongs to. */
-  owner?: { pid: number; starttime: number }
+  owner?: { pid: number; starttime: number; pidNamespace?: string }
 }
 
 const directoryMode = 0o711
@@ -41,10 +42,13 @@ export async function createDirectory(root: string, id: string, state: StateFile
       path: directory,
     })
   let temporary: string | undefined
+  await checkTrusted(root)
   // By itself: its EEXIST is about a root that is no directory.
   await mkdir(root, { recursive: true, mode: directoryMode }).catch((error: unknown) => {
     throw fromNodeError(error, { containerId: id })
   })
+  // Somebody else may have been quicker to make it.
+  await checkTrusted(root)
   try {
     if (
       await stat(directory).then(

@@ -96,6 +96,7 @@
       "native/shim/file_sink.cc",
       "native/shim/keeper.cc",
       "native/shim/kept_bytes.cc",
+      "native/shim/null_device.cc",
       "native/shim/oom_log.cc",
       "native/shim/pidfd_exit.cc",
       "native/shim/pipe_users.cc",

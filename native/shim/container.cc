@@ -47,7 +47,10 @@ bool Container::InitRuns() const {
 
 std::string Container::Hello() const {
   Message message;
-  message.Add("event", "hello").Add("pid", static_cast<int64_t>(getpid())).BeginArray("processes");
+  message.Add("event", "hello").Add("pid", static_cast<int64_t>(getpid()));
+  // Clients of another one cannot make use of pids.
+  if (auto pid_namespace = PidNamespace()) message.Add("pidNamespace", *pid_namespace);
+  message.BeginArray("processes");
   for (const auto& [id, process] : processes_) {
     if (!process->started && !process->exit) continue;
     message.BeginItem()
@@ -100,6 +103,13 @@ void Container::Reap(pid_t pid, int status) {
     RunInFlight ended = std::move(run->second);
     runs_.erase(run);
     last_run_ = std::move(ended.run);
+    unlink(kRun);
+    // A failure's log goes with its error.
+    std::string log = status == 0 ? last_run_->Log() : std::string();
+    if (!log.empty()) {
+      clients_.Broadcast(
+          Message().Add("event", "runtimeLog").Add("command", last_run_->name).Add("log", log).Done());
+    }
     ended.done(status);
     return;
   }
@@ -207,7 +217,16 @@ Status Container::RunRuntime(const std::string& name, const std::vector<std::str
   std::vector<std::string> words = settings_.runtime_args;
   words.insert(words.end(), {"--log", LogPath(), "--log-format", "json", name});
   words.insert(words.end(), args.begin(), args.end());
-  auto run = RuntimeRun::Start(settings_.runtime, words, name, LogPath(), fds, &bounding_);
+  RuntimeCommand command;
+  command.runtime = settings_.runtime;
+  command.args = std::move(words);
+  command.name = name;
+  command.log_path = LogPath();
+  std::copy(fds, fds + 3, command.fds);
+  command.null_device = null_device_.get();
+  command.umask = settings_.umask;
+  command.record = kRun;
+  auto run = RuntimeRun::Start(command, &bounding_);
   if (!run) return run.error();
   pid_t pid = run->pid;
   runs_[pid] = RunInFlight{std::move(*run), std::move(done)};

@@ -127,6 +127,10 @@ class Container {
   // The runtime's record under this id is of this container, and not of another that took the id.
   bool IsOurs(const RuntimeRecord& record) const;
   bool StartOwnsRecord() const;
+  // ERR_RUNTIME unless it is proven that `pid` is the init that the runtime has just made.
+  Result<uint64_t> StartOfInit(pid_t pid) const;
+  std::string AbsentCgroups() const;
+  LeftCgroups MadeCgroups() const;
   void StartUndoDelete();
   void StartUndoDone();
 

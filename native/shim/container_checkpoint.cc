@@ -95,7 +95,7 @@ void Container::CheckpointRun() {
     args.emplace_back("--leave-running");
   }
   AddCriuArguments(checkpoint.options, &args);
-  args.push_back(settings_.id);
+  args.insert(args.end(), {"--", settings_.id});
   // So that it is finished or undone should this shim be killed.
   auto marked = WriteWholeAt(AT_FDCWD, kDumping, checkpoint.name);
   if (!marked) return CheckpointEnd(marked.error());

@@ -26,6 +26,15 @@ Error StillRuns() {
                       "delete() with force ends them");
 }
 
+// `.n4026531836` of `pid:[4026531836]`, as lib/graves.ts has it.
+std::string NamespaceInNames() {
+  auto pid_namespace = PidNamespace();
+  if (!pid_namespace) return {};
+  size_t begin = pid_namespace->find_first_of("0123456789");
+  if (begin == std::string::npos) return {};
+  return ".n" + pid_namespace->substr(begin, pid_namespace->find(']') - begin);
+}
+
 }  // namespace
 
 void Container::Delete(const Asker& asker, bool force) {
@@ -149,7 +158,7 @@ void Container::DeleteRunRuntime() {
     }
     // Or a create of ours came to its end before it wrote a record, and could not be undone then.
     if (access(kOwnRecord, F_OK) != 0 || !RuntimeKnowsId()) return DeleteDone(0);
-    left_cgroups_ = LikelyCgroups();
+    left_cgroups_ = MadeCgroups();
   }
   if (record) {
     if (auto cgroups = RecordedCgroups(*record)) left_cgroups_ = {Directories(*cgroups), true};
@@ -164,7 +173,7 @@ void Container::DeleteRunRuntime() {
 void Container::DeleteRun() {
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
-  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer](int status) {
+  auto run = RunRuntime("delete", {"--force", "--", settings_.id}, fds, [this, timer](int status) {
     loop_.Cancel(*timer);
     DeleteDone(status);
   });
@@ -231,8 +240,8 @@ void Container::DeleteDirectory() {
   // Out of sight in one step, so that nobody finds half a container; ':' is in no id. By the name's maker it
   // is known whether anybody still works on it: lib/graves.ts.
   auto self = ReadProcStat(getpid());
-  std::string grave =
-      "../:" + std::to_string(getpid()) + "." + std::to_string(self ? self->start : uint64_t{0}) + ".shim";
+  std::string grave = "../:" + std::to_string(getpid()) + "." +
+                      std::to_string(self ? self->start : uint64_t{0}) + NamespaceInNames() + ".shim";
   std::string here = "../" + settings_.id;
   if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
     return DeleteFail(Error::Sys("rename", settings_.directory));

@@ -75,7 +75,7 @@ Status Container::RestoreRun(const std::vector<std::string>& args, const int fds
 
 void Container::RestoreAddArguments(std::vector<std::string>* args) const {
   // CRIU's log of this restore: not beside the images, which others may restore from at the same time.
-  (void)mkdir(kRestoring, 0711);
+  (void)mkdir(kRestoring, 0700);
   args->insert(args->end(), {"--detach", "--image-path", start_->checkpoint, "--work-path",
                              settings_.directory + "/" + kRestoring});
   AddCriuArguments(start_->restore, args);

@@ -99,7 +99,8 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
 
   // What a start that was cut off by a crash has left.
   (void)RemoveTreeAt(AT_FDCWD, "init");
-  if (mkdir("init", 0711) != 0) return ReplyError(asker, Error::Sys("mkdir", settings_.directory + "/init"));
+  if (mkdir("init", 0711) != 0 || mkdir(kRuntimeFiles, 0700) != 0)
+    return ReplyError(asker, Error::Sys("mkdir", settings_.directory + "/init"));
   start_ = std::make_unique<StartOperation>();
   start_->asker = asker;
   start_->terminal = BoolMember(process, "terminal").value_or(false);
@@ -121,6 +122,9 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
   auto written = WriteNew(kStarting, {});
   auto boot = BootId();
   if (written) written = boot ? WriteNew(kBootId, *boot) : Status(boot.error());
+  auto pid_namespace = PidNamespace();
+  if (written)
+    written = pid_namespace ? WriteNew(kPidNamespace, *pid_namespace) : Status(pid_namespace.error());
   if (written) written = WriteNew("init/process.json", body);
   if (!written) return StartUndo(written.error());
   StartOpenStdio();
@@ -149,8 +153,10 @@ void Container::StartListenConsole() {
   address.sun_family = AF_UNIX;
   strncpy(address.sun_path, kConsole, sizeof(address.sun_path) - 1);
   unlink(kConsole);
-  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      chmod(kConsole, 0600) != 0 || listen(listener.get(), 1) != 0) {
+  mode_t before = umask(0177);
+  int bound = bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  umask(before);
+  if (bound != 0 || listen(listener.get(), 1) != 0) {
     return StartUndo(Error::Sys("bind", settings_.directory + "/" + kConsole));
   }
   start_->console_listener = std::move(listener);
@@ -181,14 +187,15 @@ void Container::StartRunCreate() {
     args.emplace_back("--console-socket");
     args.push_back(std::move(path));
   }
-  args.push_back(settings_.id);
+  // An id may begin with '-'.
+  args.insert(args.end(), {"--", settings_.id});
   int fds[3] = {-1, -1, -1};
   if (!start_->terminal) {
     for (int i = 0; i < 3; ++i) fds[i] = start_->stdio->child(i);
   }
   // Of what another hand made with the same runtime and id nothing is to be undone: create will refuse.
   if (!RuntimeKnowsId()) {
-    auto written = WriteNew(kOwnRecord, {});
+    auto written = WriteWholeAt(AT_FDCWD, kOwnRecord, AbsentCgroups());
     if (!written) return StartUndo(written.error());
   }
   auto run = start_->restores()
@@ -213,26 +220,17 @@ void Container::StartCreated(int status) {
     return StartUndo(
         Error::Coded("ERR_RUNTIME", "the runtime succeeded without leaving a pid", settings_.runtime));
   }
-  start_->init_pid = static_cast<pid_t>(pid);
+  auto start = StartOfInit(static_cast<pid_t>(pid));
+  if (!start) return StartUndo(start.error());
   auto init = std::make_shared<Process>();
   init->id = "init";
-  init->pid = start_->init_pid;
-  auto stat = ReadProcStat(init->pid);
-  if (!stat) {
-    return StartUndo(Error::Coded("ERR_RUNTIME", "the container's init ended before it was started"));
-  }
-  init->start = stat->start;
+  init->pid = static_cast<pid_t>(pid);
+  init->start = *start;
   init->started = true;
   init->stdio = std::move(start_->stdio);
   TellLess(init);
   processes_["init"] = init;
-  if (stat->parent == getpid()) {
-    by_pid_[init->pid] = init;
-    auto ended = orphans_.find(init->pid);
-    if (ended != orphans_.end()) Reap(init->pid, ended->second);
-  } else {
-    Adopt(init);
-  }
+  by_pid_[init->pid] = init;
   auto written = WriteIdentity(*init);
   if (!written) return StartUndo(written.error());
   auto target = EnsureTarget();
@@ -252,13 +250,34 @@ void Container::StartCreated(int status) {
   }
   auto begun = init->stdio->Begin(std::move(start_->console), "init");
   if (!begun) return StartUndo(begun.error());
-  clients_.Broadcast(Message()
-                         .Add("event", "created")
-                         .Add("pid", static_cast<int64_t>(init->pid))
-                         .Add("starttime", init->start)
-                         .Done());
+  // To nobody else: who lost the race for this start has a hook of their own.
+  clients_.Send(start_->asker.client, Message()
+                                          .Add("event", "created")
+                                          .Add("start", start_->asker.seq)
+                                          .Add("pid", static_cast<int64_t>(init->pid))
+                                          .Add("starttime", init->start)
+                                          .Done());
   if (start_->restores()) return StartFinished(0);  // it runs already
   if (!start_->wait_created) StartRunStart();
+}
+
+// The pid file alone proves nothing. Init is this subreaper's child, which nobody else has reaped, so that
+// its pid is its own; and the runtime's record is about it.
+Result<uint64_t> Container::StartOfInit(pid_t pid) const {
+  auto stat = ReadProcStat(pid);
+  if (!stat && IsShortage(stat.error())) return stat.error();
+  if (!stat || orphans_.contains(pid)) {
+    return Error::Coded("ERR_RUNTIME", "the container's init ended before it was started");
+  }
+  auto record = LoadRuntimeRecord(RuntimeRoots(settings_.runtime, settings_.runtime_args), settings_.id);
+  if (!record && record.error().err != ENOENT) return record.error();
+  bool recorded =
+      record && record->init_pid == pid && (record->init_start == 0 || record->init_start == stat->start);
+  if (recorded && stat->parent == getpid()) return stat->start;
+  return Error::Coded("ERR_RUNTIME",
+                      "process " + std::to_string(pid) + ", which the runtime's pid file names, is not " +
+                          (recorded ? "a child of the runtime's" : "the one of the runtime's record"),
+                      settings_.runtime);
 }
 
 void Container::StartProceed() {
@@ -273,7 +292,7 @@ void Container::StartProceed() {
 
 void Container::StartRunStart() {
   const int fds[3] = {-1, -1, -1};
-  auto run = RunRuntime("start", {settings_.id}, fds, [this](int status) { StartFinished(status); });
+  auto run = RunRuntime("start", {"--", settings_.id}, fds, [this](int status) { StartFinished(status); });
   if (!run) StartUndo(run.error());
 }
 
@@ -286,6 +305,7 @@ void Container::StartFinished(int status) {
   auto init = Find("init");
   unlink(kOwnRecord);
   unlink(kStarting);
+  rmdir(kRuntimeFiles);
   unlink(LogPath().c_str());
   unlink(kConsole);
   if (start_->timer != 0) loop_.Cancel(start_->timer);
@@ -328,6 +348,28 @@ bool Container::RuntimeKnowsId() const {
   return false;
 }
 
+// Of the cgroups that the runtime is likely to make, those that are not there yet: only such a one may be
+// removed again. A NUL byte ends each.
+std::string Container::AbsentCgroups() const {
+  std::string out;
+  for (const std::string& directory : LikelyCgroups().directories) {
+    if (access(directory.c_str(), F_OK) != 0) out.append(directory).push_back('\0');
+  }
+  return out;
+}
+
+LeftCgroups Container::MadeCgroups() const {
+  LeftCgroups out;
+  auto text = ReadFile(kOwnRecord);
+  if (!text) return out;
+  std::string_view rest = *text;
+  for (size_t end = rest.find('\0'); end != std::string_view::npos; end = rest.find('\0')) {
+    out.directories.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(end + 1);
+  }
+  return out;
+}
+
 bool Container::IsOurs(const RuntimeRecord& record) const {
   auto init = Find("init");
   if (init == nullptr || init->pid <= 0) return access(kOwnRecord, F_OK) == 0;
@@ -362,11 +404,10 @@ void Container::StartUndoDelete() {
     unlink(kOwnRecord);
   }
   if (!start_->runtime_ran) return StartUndoDone();
-  // Only this start can have made them.
-  auto done = [this] { ClearCgroups(LikelyCgroups(), kCgroupTries, [this] { StartUndoDone(); }); };
+  auto done = [this, made = MadeCgroups()] { ClearCgroups(made, kCgroupTries, [this] { StartUndoDone(); }); };
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
-  auto run = RunRuntime("delete", {"--force", settings_.id}, fds, [this, timer, done](int) {
+  auto run = RunRuntime("delete", {"--force", "--", settings_.id}, fds, [this, timer, done](int) {
     loop_.Cancel(*timer);
     done();
   });

@@ -14,6 +14,7 @@
 #include "shim/container.h"
 #include "shim/operations.h"
 #include "shim/pidfd_exit.h"
+#include "state/state_directory.h"
 
 namespace lc::shim {
 namespace {
@@ -33,11 +34,24 @@ struct Run {
   uint64_t start;
 };
 
-// Runs of the runtime that an earlier shim began: no other process has this container's log among its
-// arguments. crun's init keeps them until it executes the user's program, but is in a namespace of its own or
-// is `init`.
+// The run of the runtime that an earlier shim began and recorded, and what is left of its session. While the
+// leader runs, everybody in the session is known to come of it. Afterwards its number may be another
+// session's by now, and who is in it must have this container's log among its arguments, too: a runtime
+// behind a script. crun's init keeps those until it executes the user's program, but is in a namespace of its
+// own or is `init`.
 Result<std::vector<Run>> RunsOf(const std::string& log_path, pid_t init) {
   std::vector<Run> out;
+  auto recorded = ReadFile(kRun, 64);
+  if (!recorded && IsShortage(recorded.error())) return recorded.error();
+  if (!recorded) return out;
+  size_t space = recorded->find(' ');
+  if (space == std::string::npos) return out;
+  auto number = ParseU64(std::string_view(*recorded).substr(0, space));
+  auto began = ParseU64(std::string_view(*recorded).substr(space + 1));
+  if (!number || !began || *number == 0 || *number > INT32_MAX) return out;
+  const auto leader = static_cast<pid_t>(*number);
+  const bool leads = IsAlive(leader, *began);
+  if (leads) out.push_back({leader, *began});
   std::optional<Error> failed;
   DIR* scan = opendir("/proc");
   if (scan == nullptr) return Error::Sys("opendir", "/proc");
@@ -45,14 +59,18 @@ Result<std::vector<Run>> RunsOf(const std::string& log_path, pid_t init) {
   std::string own = NamespaceOf("self");
   while (dirent* entry = readdir(scan)) {
     auto pid = ParseU64(entry->d_name);
-    if (!pid || *pid > INT32_MAX || static_cast<pid_t>(*pid) == init) continue;
-    auto stat = ReadProcStat(static_cast<pid_t>(*pid));
+    if (!pid || *pid > INT32_MAX) continue;
+    auto member = static_cast<pid_t>(*pid);
+    if (member == init || member == leader || getsid(member) != leader) continue;
+    auto stat = ReadProcStat(member);
     if (!stat && IsShortage(stat.error())) failed = stat.error();
     if (!stat || !stat->alive()) continue;
-    auto words = ReadFile("/proc/" + std::string(entry->d_name) + "/cmdline", 1U << 20U);
-    if (!words && IsShortage(words.error())) failed = words.error();
-    if (!words || words->find(needle) == std::string::npos || NamespaceOf(entry->d_name) != own) continue;
-    out.push_back({static_cast<pid_t>(*pid), stat->start});
+    if (!leads) {
+      auto words = ReadFile("/proc/" + std::string(entry->d_name) + "/cmdline", 1U << 20U);
+      if (!words && IsShortage(words.error())) failed = words.error();
+      if (!words || words->find(needle) == std::string::npos || NamespaceOf(entry->d_name) != own) continue;
+    }
+    out.push_back({member, stat->start});
   }
   closedir(scan);
   if (failed) return *failed;
@@ -92,6 +110,7 @@ void Container::TakeOver(std::function<void()> ready, std::function<void(const E
 void Container::Ready() {
   if (!ready_) return;
   // Of a run that its shim did not see end.
+  unlink(kRun);
   unlink(LogPath().c_str());
   unlink(kConsole);
   if (teardown_) {
@@ -198,11 +217,7 @@ void Container::AwaitRuntime(int64_t patience_ms, std::function<void()> then) {
   // What does not end by a SIGKILL either is stuck in the kernel: not waited for without end.
   if (none || patience_ms < -kUndoTimeoutMs) return then();
   if (patience_ms <= 0) {
-    for (const Run& run : runs) {
-      // Each run has a session of its own, with what it has started.
-      if (getpgid(run.pid) == run.pid && IsAlive(run.pid, run.start)) kill(-run.pid, SIGKILL);
-      (void)SignalProcess(run.pid, run.start, SIGKILL);
-    }
+    for (const Run& run : runs) (void)SignalProcess(run.pid, run.start, SIGKILL);
   }
   loop_.After(kPollMs,
               [this, patience_ms, then = std::move(then)] { AwaitRuntime(patience_ms - kPollMs, then); });
@@ -238,6 +253,12 @@ void Container::SettleStart() {
 // An ephemeral container ends with the program that made it, also when no connection was there to break.
 Status Container::WatchOwner() {
   if (!settings_.ephemeral || settings_.owner_pid <= 0) return Ok();
+  auto here = PidNamespace();
+  if (!here) return here.error();
+  // Of another pid namespace, where no shim serves the container any more: all there has ended.
+  bool elsewhere = !settings_.owner_namespace.empty() && !here->empty() && settings_.owner_namespace != *here;
+  if (elsewhere) teardown_ = true;
+  if (elsewhere) return Ok();
   auto pidfd = OpenPidfd(settings_.owner_pid, settings_.owner_start);
   if (!pidfd) {
     if (pidfd.error().err == ESRCH) teardown_ = true;

@@ -21,6 +21,7 @@
 #include "shim/container.h"
 #include "shim/event_loop.h"
 #include "shim/message.h"
+#include "shim/null_device.h"
 #include "shim/server.h"
 #include "shim/settings.h"
 #include "shim/stdio.h"
@@ -107,7 +108,8 @@ int main(int argc, char** argv) {
   if (lc::Without("directory") || lc::Without("descriptors")) (void)open("/", O_PATH);  // leaked
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   prctl(PR_SET_NAME, "lc-shim", 0, 0, 0);
-  umask(0);
+  // What is made here has the mode that its maker names, and never more than 0711: whatever may be forgotten.
+  mode_t inherited_umask = umask(lc::Without("umask") ? 0 : 066);
   FrameSocket first{UniqueFd(kFirstClient)};
 
   if (chdir(argv[1]) != 0) Refuse(&first, Error::Sys("chdir", argv[1]));
@@ -132,7 +134,9 @@ int main(int argc, char** argv) {
   auto settings = lc::shim::LoadSettings(argv[1]);
   if (!settings) Refuse(&first, settings.error());
 
-  auto null_device = lc::shim::OpenNull();
+  settings->umask = lc::Without("umask") ? 0 : inherited_umask;
+
+  auto null_device = lc::shim::OwnNull();
   if (!null_device) Refuse(&first, null_device.error());
 
   UniqueFd signals = BlockSignals();

@@ -24,7 +24,10 @@ inline constexpr int64_t kDumpGraceMs = 10'000;  // a dump or a restore that goe
 
 inline constexpr const char* kRestoring = "init/criu.work";  // where CRIU logs a restore
 inline constexpr const char* kConsole = "console.sock";
-inline constexpr const char* kRuntimePid = "init/runtime.pid";
+// For the runtime alone: it makes files there with the mode that its umask leaves.
+inline constexpr const char* kRuntimeFiles = "init/runtime";
+inline constexpr const char* kRuntimePid = "init/runtime/pid";
+inline constexpr const char* kRun = ":run";  // the run of the runtime that is under way: see RuntimeCommand
 
 // What a dump and the restore of it are told alike.
 struct CriuOptions {
@@ -52,7 +55,6 @@ struct Container::StartOperation {
   UniqueFd console;  // the terminal's master, sent by the runtime
   EventLoop::TimerId timer = 0;
   EventLoop::TimerId retry = 0;
-  pid_t init_pid = 0;
   bool created = false;  // the runtime made it; undoing means deleting
   bool runtime_ran = false;
   bool cut_off = false;  // by the end of an earlier shim

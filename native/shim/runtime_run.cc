@@ -2,16 +2,24 @@
 #include "shim/runtime_run.h"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <utility>
 
 #include "core/files.h"
 #include "core/json.h"
+#include "core/process_identity.h"
+#include "nsexec/child_memory.h"
 
 extern char** environ;
 
@@ -24,6 +32,66 @@ constexpr uint64_t kEverything = UINT64_MAX;  // of capabilities
 std::string Tail(std::string text) {
   if (text.size() > kMaxLog) text.erase(0, text.size() - kMaxLog);
   return text;
+}
+
+// What execve(2) is to be tried with: the path, or the name in each directory of PATH.
+std::vector<std::string> Candidates(const std::string& runtime) {
+  if (runtime.find('/') != std::string::npos) return {runtime};
+  std::vector<std::string> out;
+  const char* path = getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "/usr/local/bin:/bin:/usr/bin";
+  for (;;) {
+    size_t colon = rest.find(':');
+    // Any other entry counts from the working directory, which here is a state directory.
+    if (rest.starts_with('/')) out.push_back(std::string(rest.substr(0, colon)) + "/" + runtime);
+    if (colon == std::string_view::npos) return out;
+    rest.remove_prefix(colon + 1);
+  }
+}
+
+// All that the child reads is a copy in a block of memory of its own: see ChildMemory.
+struct Child {
+  int fds[3];
+  mode_t umask;
+  int channel;
+  int other_end;
+  char** files;
+  char** argv;
+  char** environment;
+};
+
+// A null pointer ends it.
+char** PutWords(nsexec::Block* block, const std::vector<std::string_view>& words) {
+  std::vector<char*> pointers;
+  for (std::string_view word : words) pointers.push_back(block->Put(word));
+  pointers.push_back(nullptr);
+  return block->Put(std::span<char* const>(pointers));
+}
+
+// System calls only.
+int RunChild(void* argument) {
+  const Child& child = *static_cast<Child*>(argument);
+  setsid();
+  umask(child.umask);
+  for (int i = 0; i < 3; ++i) dup2(child.fds[i], i);
+  uint64_t none = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
+  close(child.other_end);
+  char go = 0;
+  // The shim that ends before it has recorded this run closes the channel.
+  if (recv(child.channel, &go, 1, 0) != 1) _exit(1);
+  int err = ENOENT;
+  for (char** file = child.files; *file != nullptr; ++file) {
+    execve(*file, child.argv, child.environment);
+    if (errno == EACCES) err = EACCES;
+    // As execvp(3) has it: what is not there, or may not be executed, is looked for further on.
+    if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == ELOOP || errno == ENAMETOOLONG)
+      continue;
+    err = errno;
+    break;
+  }
+  (void)send(child.channel, &err, sizeof(err), MSG_NOSIGNAL);
+  _exit(127);
 }
 
 // The message of the last line of level error or fatal of a JSON log (runc and crun write the same keys).
@@ -46,51 +114,69 @@ std::string LastError(const std::string& log) {
 
 }  // namespace
 
-Result<RuntimeRun> RuntimeRun::Start(const std::string& runtime, const std::vector<std::string>& args,
-                                     std::string name, std::string log_path, const int fds[3],
-                                     nsexec::Bounding* bounding) {
+Result<RuntimeRun> RuntimeRun::Start(const RuntimeCommand& command, nsexec::Bounding* bounding) {
   RuntimeRun run;
-  run.name = std::move(name);
-  run.log_path = std::move(log_path);
+  run.name = command.name;
+  run.log_path = command.log_path;
+  // Made here, since the runtime would make it with whatever mode the umask leaves.
   unlink(run.log_path.c_str());
-  UniqueFd null_device;
-  if (fds[0] < 0) {
-    null_device.Reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!null_device) return Error::Sys("open", "/dev/null");
-  }
-  if (fds[1] < 0 || fds[2] < 0) {
+  UniqueFd(open(run.log_path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)).Reset();
+  if (command.fds[1] < 0 || command.fds[2] < 0) {
     run.output.Reset(memfd_create("runtime-output", MFD_CLOEXEC));
     if (!run.output) return Error::Sys("memfd_create");
   }
-
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
+  UniqueFd near(pair[0]);
+  UniqueFd far(pair[1]);
+  const std::vector<std::string> files = Candidates(command.runtime);
+  const std::vector<std::string_view> found(files.begin(), files.end());
+  std::vector<std::string_view> words = {command.runtime};
+  words.insert(words.end(), command.args.begin(), command.args.end());
+  std::vector<std::string_view> environment;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    environment.emplace_back(*entry);
+  Child child{};
   for (int i = 0; i < 3; ++i) {
-    int fd = fds[i] >= 0 ? fds[i] : i == 0 ? null_device.get() : run.output.get();
-    posix_spawn_file_actions_adddup2(&actions, fd, i);
+    child.fds[i] = command.fds[i] >= 0 ? command.fds[i] : i == 0 ? command.null_device : run.output.get();
   }
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigset_t all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setflags(
-      &attributes, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID));
-  std::vector<char*> argv;
-  argv.push_back(const_cast<char*>(runtime.c_str()));
-  for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
-  argv.push_back(nullptr);
-  int err = 0;
+  child.umask = command.umask;
+  child.channel = far.get();
+  child.other_end = near.get();
+  auto lay_out = [&](nsexec::Block block) {
+    child.files = PutWords(&block, found);
+    child.argv = PutWords(&block, words);
+    child.environment = PutWords(&block, environment);
+    Child* laid = block.Put(std::span<const Child>(&child, 1));
+    return std::pair(laid, block.used());
+  };
+  nsexec::ChildMemory memory;
+  auto reserved = memory.Reserve(lay_out(nsexec::Block()).second);
+  if (!reserved) return reserved.error();
+  Child* laid = lay_out(nsexec::Block(memory.block())).first;
+  int fork_error = 0;
   bounding->Run(kEverything, [&] {
-    err = posix_spawnp(&run.pid, runtime.c_str(), &actions, &attributes, argv.data(), environ);
+    run.pid = memory.Fork(RunChild, laid, -1);
+    if (run.pid < 0) fork_error = errno;
   });
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (err != 0) {
-    return Error::Of(err, "execve", runtime).With("ERR_RUNTIME", "the runtime cannot be executed");
+  if (fork_error != 0) return Error::Of(fork_error, "clone", command.runtime);
+  far.Reset();
+  // Until it is told to go on it has done nothing, and it ends with the channel.
+  auto stat = ReadProcStat(run.pid);
+  if (!stat) return stat.error();
+  auto written =
+      WriteWholeAt(AT_FDCWD, command.record, std::to_string(run.pid) + " " + std::to_string(stat->start));
+  if (!written && command.name != "delete") return written.error();
+  char go = 1;
+  (void)send(near.get(), &go, 1, MSG_NOSIGNAL);
+  int err = 0;
+  ssize_t told = -1;
+  do {
+    told = recv(near.get(), &err, sizeof(err), 0);
+  } while (told < 0 && errno == EINTR);
+  if (told == sizeof(err)) {
+    unlink(command.record.c_str());
+    return Error::Of(err, "execve", command.runtime).With("ERR_RUNTIME", "the runtime cannot be executed");
   }
   return run;
 }

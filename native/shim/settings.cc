@@ -25,6 +25,7 @@ Result<Settings> LoadSettings(const std::string& directory) {
   if (const JsonValue* owner = Member(json, "owner"); owner != nullptr && owner->IsObject()) {
     settings.owner_pid = static_cast<pid_t>(IntMember(*owner, "pid").value_or(0));
     settings.owner_start = UintMember(*owner, "starttime").value_or(0);
+    settings.owner_namespace = StringMember(*owner, "pidNamespace").value_or("");
   }
   return settings;
 }

@@ -21,6 +21,8 @@ struct Settings {
   bool ephemeral = false;
   pid_t owner_pid = 0;  // the program that an ephemeral container belongs to
   uint64_t owner_start = 0;
+  std::string owner_namespace;  // in which that pid counts, as PidNamespace(); empty: not known
+  mode_t umask = 022;           // of the program that started this shim: the runtime's and its hooks'
 };
 
 // ERR_STATE_CORRUPT, with the path, where state.json is not what it should be.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "shim/null_device.h"
 #include "shim/relay.h"
 
 namespace lc::shim {
@@ -246,6 +247,12 @@ Result<bool> ProcessStdio::Open(bool terminal, const std::string& directory) {
     }
     auto done = OpenOutput(&specs_[stream], stream, terminal, directory);
     if (!done || !*done) return done;
+  }
+  // A program's own /dev/null, by whatever name or number, is the host's inode: see OwnNull.
+  for (int stream = 0; !terminal && stream < 3; ++stream) {
+    if (!child_[stream] || !IsNull(child_[stream].get())) continue;
+    is_null_[stream] = true;
+    child_[stream].Reset();
   }
   return true;
 }

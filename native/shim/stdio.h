@@ -25,7 +25,7 @@ namespace lc::shim {
 // pipe and a relay for the rest.
 class ProcessStdio {
  public:
-  // `null_device` serves every process that is given none of its own: see OpenNull.
+  // `null_device` serves every process that is given none of its own: see OwnNull.
   ProcessStdio(EventLoop& loop, int null_device, std::vector<StdioSpec> specs)
       : loop_(loop), null_device_(null_device), specs_(std::move(specs)) {}
 

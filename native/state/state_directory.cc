@@ -106,16 +106,36 @@ Result<std::string> BootId() {
   return std::string();
 }
 
-Result<bool> IsOfEarlierBoot(int dir_fd) {
-  auto boot = ReadFileAt(dir_fd, kBootId, 64);
-  if (!boot) {
-    if (IsShortage(boot.error())) return boot.error();
+Result<std::string> PidNamespace() {
+  char link[64];
+  ssize_t n = readlink("/proc/self/ns/pid", link, sizeof(link));
+  if (n > 0) return std::string(link, static_cast<size_t>(n));
+  Error error = Error::Sys("readlink", "/proc/self/ns/pid");
+  if (IsShortage(error)) return error;
+  return std::string();
+}
+
+namespace {
+
+// What the mark holds and what is true now are both known, and are not the same.
+Result<bool> IsAnother(int dir_fd, const char* mark, Result<std::string> (*read_now)()) {
+  auto text = ReadFileAt(dir_fd, mark, 64);
+  if (!text) {
+    if (IsShortage(text.error())) return text.error();
     return false;
   }
-  auto now = BootId();
+  auto now = read_now();
   if (!now) return now.error();
-  std::string_view then = TrimEnd(*boot);
+  std::string_view then = TrimEnd(*text);
   return !then.empty() && !now->empty() && then != *now;
+}
+
+}  // namespace
+
+Result<bool> IsOfEarlierBoot(int dir_fd) {
+  auto boot = IsAnother(dir_fd, kBootId, BootId);
+  if (!boot || *boot) return boot;
+  return IsAnother(dir_fd, kPidNamespace, PidNamespace);
 }
 
 Result<StateDirectory> ReadStateDirectory(const std::string& path) {

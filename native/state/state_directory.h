@@ -14,10 +14,12 @@ inline constexpr const char* kStarting = "init/starting";
 inline constexpr const char* kDumping = "init/dumping";  // the checkpoint under way: its name
 inline constexpr const char* kDeleting = ":deleting";
 // While init is not known: the runtime had no container of this id when this one's start ran it, so what is
-// there is ours.
+// there is ours. It holds the paths of the cgroups that were not there then, each with a NUL byte after it.
 inline constexpr const char* kOwnRecord = ":record";
 // The boot in which init was started: pids and start times of another one mean nothing.
 inline constexpr const char* kBootId = "init/bootId";
+// The pid namespace in which the pids of the records count.
+inline constexpr const char* kPidNamespace = "init/pidNamespace";
 
 // Of a process directory, as text. Without a value: there is no such file; empty: it cannot be read.
 struct ProcessText {
@@ -32,7 +34,7 @@ struct ProcessText {
 
 struct StateDirectory {
   bool unfinished = false;    // a start, a checkpoint or a delete is under way, or was cut off
-  bool earlier_boot = false;  // init was started before this machine's last boot
+  bool earlier_boot = false;  // init was started before this machine's last boot, or in another pid namespace
   std::vector<ProcessText> processes;
 };
 
@@ -43,10 +45,14 @@ Result<StateDirectory> ReadStateDirectory(const std::string& path);
 // Whether that mark is there, relative to the directory. What cannot be seen now is an error.
 Result<bool> HasMark(int dir_fd, const char* mark);
 
-// True where both boots are known and are not the same.
+// True where both boots are known and are not the same, or both pid namespaces: the pids there are other
+// processes' here. Of another namespace it is known beforehand that no shim serves the container from there.
 Result<bool> IsOfEarlierBoot(int dir_fd);
 
 // The kernel's random id of this boot; empty on a system that does not tell it.
 Result<std::string> BootId();
+
+// This process's pid namespace, as `pid:[4026531836]`; empty where /proc does not tell it.
+Result<std::string> PidNamespace();
 
 }  // namespace lc

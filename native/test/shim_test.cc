@@ -11,8 +11,10 @@
 #include <string>
 
 #include "core/files.h"
+#include "core/process_identity.h"
 #include "shim/event_loop.h"
 #include "shim/exit_record.h"
+#include "shim/null_device.h"
 #include "shim/pump.h"
 #include "shim/runtime_run.h"
 #include "shim/stdio.h"
@@ -205,12 +207,87 @@ TEST_CASE("a FIFO of output waits for its reader") {
   CHECK(write(stdio.child(1), "x", 1) == 1);  // held open for the next reader
 }
 
+namespace {
+
+lc::shim::RuntimeCommand CommandIn(const TempDir& dir) {
+  static int null_device = open("/dev/null", O_RDWR | O_CLOEXEC);
+  lc::shim::RuntimeCommand command;
+  command.runtime = "/bin/sh";
+  command.name = "create";
+  command.log_path = dir.path + "/log";
+  command.record = dir.path + "/run";
+  command.null_device = null_device;
+  return command;
+}
+
+}  // namespace
+
+TEST_CASE("a run of the runtime is recorded before it executes, has the umask and a session of its own") {
+  TempDir dir;
+  lc::nsexec::Bounding bounding;
+  lc::shim::RuntimeCommand command = CommandIn(dir);
+  command.umask = 027;
+  command.runtime = "sh";
+  command.args = {"-c", "cat " + dir.path + "/run; umask; : > " + dir.path + "/made; ps -o sid= -p $$"};
+  auto run = lc::shim::RuntimeRun::Start(command, &bounding);
+  REQUIRE(run.ok());
+  auto stat = lc::ReadProcStat(run->pid);
+  REQUIRE(stat.ok());
+  int status = 0;
+  waitpid(run->pid, &status, 0);
+  std::string said = run->Log();
+  std::string record = std::to_string(run->pid) + " " + std::to_string(stat->start);
+  CHECK(said.starts_with(record + "0027\n"));
+  CHECK(said.substr(said.find('\n')).find(std::to_string(run->pid)) != std::string::npos);
+  struct stat made {};
+  REQUIRE(::stat((dir.path + "/made").c_str(), &made) == 0);
+  CHECK((made.st_mode & 07777) == 0640);
+  REQUIRE(::stat(command.log_path.c_str(), &made) == 0);
+  CHECK((made.st_mode & 07777) == 0600);
+}
+
+TEST_CASE("a runtime that cannot be recorded is not executed, but for its delete") {
+  TempDir dir;
+  lc::nsexec::Bounding bounding;
+  for (const char* name : {"create", "start", "delete"}) {
+    lc::shim::RuntimeCommand command = CommandIn(dir);
+    command.name = name;
+    command.record = "/proc/none";
+    command.args = {"-c", ": > " + dir.path + "/" + name};
+    auto run = lc::shim::RuntimeRun::Start(command, &bounding);
+    CHECK(run.ok() == (command.name == "delete"));
+    while (waitpid(-1, nullptr, 0) > 0) {
+    }
+    CHECK((access((dir.path + "/" + name).c_str(), F_OK) == 0) == (command.name == "delete"));
+  }
+}
+
+TEST_CASE("the null device of a shim is one, and nobody else's") {
+  TempDir dir;
+  auto own = lc::shim::OwnNull();
+  REQUIRE(own.ok());
+  CHECK(lc::shim::IsNull(own->get()));
+  struct stat ours {};
+  struct stat host {};
+  REQUIRE(fstat(own->get(), &ours) == 0);
+  REQUIRE(stat("/dev/null", &host) == 0);
+  CHECK((ours.st_mode & 07777) == 0666);
+  CHECK((ours.st_dev != host.st_dev || ours.st_ino != host.st_ino));
+  CHECK(write(own->get(), "x", 1) == 1);
+  char byte = 0;
+  CHECK(read(own->get(), &byte, 1) == 0);
+  // A program may open its stream again.
+  UniqueFd again(open(("/proc/self/fd/" + std::to_string(own->get())).c_str(), O_WRONLY | O_CLOEXEC));
+  CHECK(static_cast<bool>(again));
+  CHECK_FALSE(lc::shim::IsNull(open("/dev/zero", O_RDONLY | O_CLOEXEC)));
+}
+
 TEST_CASE("a runtime's failure is told by its log's last error, or by what it printed") {
   TempDir dir;
-  const int fds[3] = {-1, -1, -1};
   lc::nsexec::Bounding bounding;
-  auto run = lc::shim::RuntimeRun::Start("/bin/sh", {"-c", "echo panic: oops >&2; exit 3"}, "create",
-                                         dir.path + "/log", fds, &bounding);
+  lc::shim::RuntimeCommand command = CommandIn(dir);
+  command.args = {"-c", "echo panic: oops >&2; exit 3"};
+  auto run = lc::shim::RuntimeRun::Start(command, &bounding);
   REQUIRE(run.ok());
   int status = 0;
   waitpid(run->pid, &status, 0);
@@ -223,8 +300,8 @@ TEST_CASE("a runtime's failure is told by its log's last error, or by what it pr
               "{\"level\":\"error\",\"msg\":\"last\"}\n")
               .ok());
   CHECK(run->FailureOf(status, run->Log()).text == "the runtime's create exited with 3: last");
-  auto missing =
-      lc::shim::RuntimeRun::Start("/does/not/exist", {}, "create", dir.path + "/log", fds, &bounding);
+  command.runtime = "/does/not/exist";
+  auto missing = lc::shim::RuntimeRun::Start(command, &bounding);
   REQUIRE_FALSE(missing.ok());
   CHECK(std::string(missing.error().code) == "ERR_RUNTIME");
   CHECK(missing.error().err == ENOENT);

@@ -32,6 +32,7 @@
 #include "core/process_identity.h"
 #include "shim/container.h"
 #include "shim/event_loop.h"
+#include "shim/null_device.h"
 #include "shim/server.h"
 #include "shim/stdio.h"
 
@@ -169,7 +170,7 @@ class Shim {
     settings.runtime = obliging ? "/bin/true" : "/bin/false";
     settings.runtime_args = {"--root=/mnt/shim-fuzz/run"};
     Must(loop_.Open().ok(), "epoll");
-    auto null_device = lc::shim::OpenNull();
+    auto null_device = lc::shim::OwnNull();
     Must(null_device.ok(), "/dev/null");
     container_ =
         std::make_unique<lc::shim::Container>(loop_, server_, std::move(settings), std::move(*null_device));
