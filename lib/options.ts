@@ -294,7 +294,8 @@ export function checkContainerOptions(options: ContainerOptions): ResolvedOption
     id,
     bundle,
     runtime,
-    runtimeArgs: options.runtimeArgs === undefined ? [] : resolvePaths(checkStrings(options.runtimeArgs, 'runtimeArgs')),
+    runtimeArgs:
+      options.runtimeArgs === undefined ? [] : resolvePaths(checkStrings(options.runtimeArgs, 'runtimeArgs')),
     shim: checkShim(options.shim),
     labels: options.labels === undefined ? [] : checkStrings(options.labels, 'labels'),
     noPivotRoot: checkFlag(options.noPivotRoot, 'noPivotRoot'),
