@@ -7,8 +7,8 @@ import { ContainerError, errnoOf, fromNodeError } from './errors.js'
 const groupOrOthersWrite = 0o022
 const sticky = 0o1000
 
-/** Roots that were found to be as they should be, by path: device and inode. */
-const trusted = new Map<string, string>()
+/** Roots that were found to be as they should be: each directory from the root on up, and what it was then. */
+const trusted = new Map<string, Map<string, string>>()
 /** Of those who ask at once, one looks. */
 const asked = new Map<string, Promise<void>>()
 
@@ -22,26 +22,43 @@ function weakness(path: string, { mode, uid }: Stats, isRoot: boolean): string |
   return `other users may write to '${path}', mode ${(mode & 0o7777).toString(8)} (chmod go-w '${path}')`
 }
 
-async function look(root: string): Promise<void> {
-  let known = ''
-  let real: string | null = null
-  let there = root
-  while (real === null) {
+function identity({ dev, ino, mode, uid }: Stats): string {
+  return `${dev}:${ino}:${mode}:${uid}`
+}
+
+async function isUnchanged(root: string): Promise<boolean> {
+  const seen = [...(trusted.get(root) ?? [])]
+  const same = seen.map(([path, was]) =>
+    stat(path).then(
+      (is) => identity(is) === was,
+      () => false,
+    ),
+  )
+  return seen.length > 0 && (await Promise.all(same)).every(Boolean)
+}
+
+/** What does not exist yet is as safe as the directory that it would be made in. */
+async function nearest(root: string): Promise<string> {
+  for (let path = root; ; path = dirname(path)) {
     try {
-      const { dev, ino, mode, uid } = await stat(there)
-      known = `${dev}:${ino}:${mode}:${uid}`
-      if (there === root && trusted.get(root) === known) return
-      real = await realpath(there)
+      return await realpath(path)
     } catch (error) {
-      // What does not exist yet is as safe as the directory that it would be made in.
       const missing = ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')
-      if (!missing || there === '/') throw fromNodeError(error)
-      there = dirname(there)
+      if (!missing || path === '/') throw fromNodeError(error)
     }
   }
-  const isThere = there === root
+}
+
+async function look(root: string): Promise<void> {
+  if (await isUnchanged(root)) return
+  trusted.delete(root)
+  const real = await nearest(root)
+  const there = await stat(root).then(identity, () => null)
+  const seen = new Map<string, string>()
+  if (there !== null) seen.set(root, there)
   for (let path = real; ; path = dirname(path)) {
-    const weak = weakness(path, await stat(path), isThere && path === real)
+    const found = await stat(path)
+    const weak = weakness(path, found, there === identity(found))
     if (weak !== null) {
       throw new ContainerError(
         'ERR_STATE_CORRUPT',
@@ -49,9 +66,10 @@ async function look(root: string): Promise<void> {
         { path },
       )
     }
+    seen.set(path, identity(found))
     if (path === '/') break
   }
-  if (isThere) trusted.set(root, known)
+  if (there !== null) trusted.set(root, seen)
 }
 
 /**

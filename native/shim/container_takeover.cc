@@ -41,6 +41,9 @@ struct Run {
 // own or is `init`.
 Result<std::vector<Run>> RunsOf(const std::string& log_path, pid_t init) {
   std::vector<Run> out;
+  auto elsewhere = IsOfEarlierBoot(AT_FDCWD);
+  if (!elsewhere) return elsewhere.error();
+  if (*elsewhere) return out;
   auto recorded = ReadFile(kRun, 64);
   if (!recorded && IsShortage(recorded.error())) return recorded.error();
   if (!recorded) return out;

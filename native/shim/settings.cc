@@ -1,13 +1,36 @@
 // What state.json says of the container that this shim serves.
 #include "shim/settings.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "core/files.h"
 #include "core/json.h"
 
 namespace lc::shim {
 
+namespace {
+
+// Root runs what state.json names. The directory above was looked at by the program: lib/trusted_root.ts.
+Status CheckOwner(const std::string& path) {
+  struct stat st {};
+  if (stat(path.c_str(), &st) != 0) return Error::Sys("stat", path);
+  bool foreign = st.st_uid != 0 && st.st_uid != geteuid();
+  if (!foreign && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0) return Ok();
+  return Error::Coded("ERR_STATE_CORRUPT",
+                      foreign ? "it belongs to another user, who could have root run any program"
+                              : "other users may write to it, and could have root run any program",
+                      path);
+}
+
+}  // namespace
+
 Result<Settings> LoadSettings(const std::string& directory) {
   std::string path = directory + "/state.json";
+  for (const std::string& owned : {directory, path}) {
+    auto checked = CheckOwner(owned);
+    if (!checked) return checked.error();
+  }
   auto text = ReadFile(path);
   if (!text) return text.error();
   JsonDocument json;
