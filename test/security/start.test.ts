@@ -37,7 +37,7 @@ describe.skipIf(skip).each(runtimes)('starts under attack, %s', (runtime) => {
 
   /** A process of the host's that nothing here has to do with. */
   function bystander(command: string, ...args: string[]): number {
-    const child = spawn(command, args, { stdio: 'ignore' })
+    const child = spawn(command, args, { stdio: ['pipe', 'ignore', 'ignore'] })
     bystanders.push(child)
     return child.pid as number
   }
@@ -139,7 +139,7 @@ describe.skipIf(skip).each(runtimes)('starts under attack, %s', (runtime) => {
     const starting = container.start().catch((error: unknown) => error)
     await eventually('the run', () => existsSync(pids) && lines(pids).length === 2)
     const reader = bystander('tail', '-F', log)
-    const carrier = bystander('sh', '-c', 'sleep 1000; :', '--log', log, 'create')
+    const carrier = bystander('sh', '-c', 'read line', '--log', log, 'create')
     await eventually('both run', () => (read(`/proc/${carrier}/cmdline`) ?? '').includes(log))
     process.kill(shimOf(container), 'SIGKILL')
     expect(await starting).toMatchObject({ code: 'ERR_SHIM_EXITED' })
