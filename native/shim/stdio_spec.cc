@@ -1,23 +1,9 @@
 // What a request says of a process's standard streams.
 #include "shim/stdio_spec.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
 #include "shim/kept_bytes.h"
 
 namespace lc::shim {
-
-Result<UniqueFd> OpenNull() {
-  UniqueFd fd(open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
-  if (!fd) return Error::Sys("open", "/dev/null");
-  struct stat st {};
-  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3)) {
-    return Error::Of(ENODEV, "open", "/dev/null");
-  }
-  return fd;
-}
 
 Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds) {
   Error invalid = Error::Coded("ERR_INVALID_ARG_VALUE", "stdio is garbled");

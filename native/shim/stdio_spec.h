@@ -24,7 +24,4 @@ struct StdioSpec {
 // "null"; descriptors are taken in order.
 Result<std::vector<StdioSpec>> ParseStdio(const JsonValue* json, std::vector<UniqueFd>* fds);
 
-// The null device by its number, 1:3: what a name leads to is anybody's (CVE-2025-31133). ENODEV.
-Result<UniqueFd> OpenNull();
-
 }  // namespace lc::shim
