@@ -67,7 +67,8 @@ export interface LoadOptions {
  * container later, after the process has exited, after the shim was killed. Who writes waits for nobody but for a reader
  * that has begun to read and is further behind than is kept.
  *
- * A path is made absolute. A file of output is created with mode 0600 and appended to. A FIFO of output waits for
+ * A path is made absolute. A file of output is created with mode 0600 and appended to. The bytes of a regular file, by
+ * path, number or `'inherit'`, go through the shim, so that the container never holds the file: see `direct`. A FIFO of output waits for
  * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
  * input ends by closeStdin() alone, so that writers may come and go.
  */

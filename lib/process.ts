@@ -278,7 +278,10 @@ export class Process {
     }
   }
 
-  /** End of file for the program's standard input; on a terminal its end-of-file character. Again is no error. */
+  /**
+   * End of file for the program's standard input. On a terminal: its end-of-file character, and once more where part of a
+   * line was typed, which the first one only hands over. A file of input ends by itself. Again is no error.
+   */
   async closeStdin(): Promise<void> {
     if (this.#exit) return
     if (this.stdin) {

@@ -130,6 +130,7 @@
       "native/test/checkpoint_test.cc",
       "native/test/core_test.cc",
       "native/test/exec_records_test.cc",
+      "native/test/file_sink_test.cc",
       "native/test/frame_socket_test.cc",
       "native/test/kept_bytes_test.cc",
       "native/test/main_test.cc",

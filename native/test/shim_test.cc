@@ -143,6 +143,54 @@ TEST_CASE("a pump whose reader left says so") {
   CHECK(gone);
 }
 
+TEST_CASE("what a pump takes at an exit is bounded, and what it finishes with is what was there") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  Pipe in;
+  Pipe out;
+  REQUIRE(fcntl(in.write_end.get(), F_SETPIPE_SZ, 1 << 20) >= 0);
+  std::string block(1 << 20, 'x');
+  REQUIRE(write(in.write_end.get(), block.data(), block.size()) == static_cast<ssize_t>(block.size()));
+  bool ended = false;
+  Pump pump(loop, std::move(in.read_end), std::move(out.write_end), [&](Pump::End) { ended = true; });
+  REQUIRE(pump.Begin().ok());
+  pump.TakeAll();
+  CHECK(pump.taken() <= Pump::kMostTaken + 16384);
+  pump.Finish();
+  // Written after Finish(): no more of it than what makes room.
+  size_t got = 0;
+  char chunk[65536];
+  for (int round = 0; round < 10'000 && !ended; ++round) {
+    (void)!write(in.write_end.get(), block.data(), block.size());
+    ssize_t n = read(out.read_end.get(), chunk, sizeof(chunk));
+    if (n > 0) got += static_cast<size_t>(n);
+    loop.RunOnce(10);
+  }
+  CHECK(ended);
+  for (ssize_t n; (n = read(out.read_end.get(), chunk, sizeof(chunk))) > 0;) got += static_cast<size_t>(n);
+  CHECK(got == block.size());
+}
+
+TEST_CASE("a pump without a source writes what is added, when there is room") {
+  EventLoop loop;
+  REQUIRE(loop.Open().ok());
+  Pipe out;
+  std::string fill(4096, 'f');
+  while (write(out.write_end.get(), fill.data(), fill.size()) > 0) {
+  }
+  Pump pump(loop, {}, std::move(out.write_end), [](Pump::End) {});
+  REQUIRE(pump.Begin().ok());
+  pump.Add("end");
+  std::string got;
+  char chunk[4096];
+  for (int round = 0; round < 1000 && !got.ends_with("end"); ++round) {
+    ssize_t n = read(out.read_end.get(), chunk, sizeof(chunk));
+    if (n > 0) got.append(chunk, static_cast<size_t>(n));
+    loop.RunOnce(10);
+  }
+  CHECK(got.ends_with("end"));
+}
+
 TEST_CASE("exit records come back from disk as they were written") {
   TempDir dir;
   ExitRecord killed = ExitRecord::FromWait(SIGKILL);

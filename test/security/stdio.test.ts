@@ -21,6 +21,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
+import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
@@ -369,13 +370,11 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
     job.stdout.resume()
     await job.wait()
     const before = Number.parseInt(statusLine(shim, 'VmHWM'))
+    compileProgram('detached_writers', join(ground.rootfs, 'bin'))
     for (let n = 0; n < 4; ++n) {
       const flood = await container.exec(
         `flood-${n}`,
-        {
-          ...sh('trap "" HUP; for n in 1 2 3 4; do yes 0123456789 & done; sleep 0.2; exit 0'),
-          terminal: true,
-        },
+        { args: ['/bin/detached_writers'], terminal: true },
         { stdout: 'pipe' },
       )
       await soon('the exit', flood.wait())
