@@ -48,6 +48,7 @@ async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLin
     onCreated: (pid) => void log.push(`created ${pid}`),
     onDeleted: () => void log.push('deleted'),
     onClosed: () => void log.push('closed'),
+    onRuntimeLog: () => undefined,
   }
   link.listen(listener)
   return { link, log }
