@@ -168,7 +168,12 @@ Result<RuntimeRun> RuntimeRun::Start(const RuntimeCommand& command, nsexec::Boun
       WriteWholeAt(AT_FDCWD, command.record, std::to_string(run.pid) + " " + std::to_string(stat->start));
   if (!written && command.name != "delete") return written.error();
   char go = 1;
-  (void)send(near.get(), &go, 1, MSG_NOSIGNAL);
+  // One that is not told is not waited for: it ends with the channel.
+  if (send(near.get(), &go, 1, MSG_NOSIGNAL) != 1 && errno != EPIPE) {
+    Error error = Error::Sys("send");
+    unlink(command.record.c_str());
+    return error;
+  }
   int err = 0;
   ssize_t told = -1;
   do {
