@@ -99,8 +99,11 @@ void Container::Start(const Asker& asker, const JsonValue& request, std::string_
 
   // What a start that was cut off by a crash has left.
   (void)RemoveTreeAt(AT_FDCWD, "init");
-  if (mkdir("init", 0711) != 0 || mkdir(kRuntimeFiles, 0700) != 0)
-    return ReplyError(asker, Error::Sys("mkdir", settings_.directory + "/init"));
+  if (mkdir("init", 0711) != 0 || mkdir(kRuntimeFiles, 0700) != 0) {
+    Error error = Error::Sys("mkdir", settings_.directory + "/init");
+    (void)RemoveTreeAt(AT_FDCWD, "init");
+    return ReplyError(asker, error);
+  }
   start_ = std::make_unique<StartOperation>();
   start_->asker = asker;
   start_->terminal = BoolMember(process, "terminal").value_or(false);
