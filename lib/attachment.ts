@@ -284,12 +284,17 @@ export class Attachment {
       const seen = this.observes ? await this.#read() : null
       // What ran and runs no more may be an exit that its shim is just writing down.
       const asks = !seen || seen.earlierBoot || seen.processes.some(isLost)
-      let known = asks ? await this.#askShim() : null
+      const answer = asks ? await this.#askShim() : null
+      // One that serves the container and says nothing, for now: none can take over from it, and what it has yet to
+      // tell is not taken for unknown.
+      const silent = answer === 'silent'
+      let processes = silent ? null : answer
       let records = asks ? await this.#read() : seen
-      if (!known && !this.observes && this.#wantsShim(records)) {
-        known = await this.#takeOver()
+      if (!processes && !silent && !this.observes && this.#wantsShim(records)) {
+        processes = await this.#takeOver()
         records = await this.#read()
       }
+      const known = processes && new Map(processes.map((process) => [process.id, process]))
       this.earlierBoot = records.earlierBoot
       for (const file of records.processes) {
         if (this.processes.has(file.id)) continue
@@ -297,12 +302,13 @@ export class Attachment {
         this.processes.set(file.id, process)
         loaded.add(process)
         const told = early.get(file.id)
-        const exit = known?.find(({ id, pid }) => id === file.id && pid === file.pid)?.exit ?? file.exit
+        const wire = known?.get(file.id)
+        const exit = (wire?.pid === file.pid ? wire.exit : undefined) ?? file.exit
         if (exit) {
           process.exited(exit)
         } else if (told && (told.pid === null || told.pid === file.pid)) {
           process.exited(told.exit, told.written)
-        } else if (!known && (records.earlierBoot || (asks && isLost(file)))) {
+        } else if (!known && (records.earlierBoot || (asks && !silent && isLost(file)))) {
           // It ended while nobody watched.
           process.exited({
             exitCode: 255,
@@ -335,8 +341,8 @@ export class Attachment {
     }
   }
 
-  /** What its shim knows; null where none serves. */
-  async #askShim(): Promise<WireProcess[] | null> {
+  /** What its shim knows; null where none serves; 'silent' where one does and gives no answer. */
+  async #askShim(): Promise<WireProcess[] | 'silent' | null> {
     const connect = (): Promise<number> => this.#native.connectShim(join(this.#root, this.#id))
     try {
       if (!this.link || this.link.closed) return await this.#open(connect)
@@ -346,7 +352,8 @@ export class Attachment {
       return processes
     } catch (error) {
       if (isServedElsewhere(error)) throw error
-      if (isGone(error) || error instanceof ContainerError) return null
+      if (isGone(error)) return null
+      if (error instanceof ContainerError) return error.code === 'ERR_SHIM_EXITED' ? null : 'silent'
       throw asContainerError(error, this.#id)
     }
   }
@@ -392,6 +399,8 @@ export class Attachment {
 
   async #open(open: () => Promise<number>): Promise<WireProcess[]> {
     const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, open)
+    this.link = link
+    this.#hello = processes
     link.listen({
       onExit: (process, exit, written) => this.#exited(process, exit, written),
       onWritten: (id, written) => this.processes.get(id)?.wrote(written),
@@ -404,8 +413,6 @@ export class Attachment {
       },
       onClosed: () => this.#linkClosed(link),
     })
-    this.link = link
-    this.#hello = processes
     return processes
   }
 
@@ -436,7 +443,11 @@ export class Attachment {
         // Told to every shim anew: one that took over from another does not know whose end to watch for.
         if (this.owns)
           await this.link?.request({ op: 'own' }, { containerId: this.#id }, () => undefined).answer
-        return this.link as ShimLink
+        if (this.link) return this.link
+        // It ended as soon as it had said hello.
+        throw new ContainerError('ERR_SHIM_EXITED', `container '${this.#id}': its shim has ended`, {
+          containerId: this.#id,
+        })
       } catch (error) {
         // Two programs started a shim, and the other one's won; or the one that served was just leaving.
         const busy = error instanceof ShimBusy

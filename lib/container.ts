@@ -54,7 +54,7 @@ import { PressureWatcher } from './pressure.js'
 import { type OnlyKnown, Process, type StartedProcess } from './process.js'
 import type { Resources } from './resources.js'
 import { conversionsOf, explainCriuFailure } from './runtime.js'
-import type { ShimLink } from './shim.js'
+import { patienceOf, type ShimLink } from './shim.js'
 import { listIds, readRecords, readState } from './records.js'
 import {
   createDirectory,
@@ -109,6 +109,17 @@ export interface ExecOptions extends StdioOptions {
   signal?: AbortSignal
 }
 
+/** The promise, or the signal's reason as soon as it is aborted. */
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
 const SIGKILL = 9
 /** Containers whose figures become objects in one turn of the event loop: some 25 us each. */
 const maxStatsPart = 4
@@ -116,7 +127,8 @@ const maxStatsPart = 4
 /**
  * A container of `runc` or `crun`, held by a shim of its own; the handle may come and go.
  *
- * Every call may give ERR_CONTAINER_NOT_FOUND once the container is deleted, by whichever program, and the TypeErrors and
+ * Every call that asks the container's shim fails with ERR_START_TIMEOUT if the shim does not answer: docs/errors.md says
+ * after how long. Every call may give ERR_CONTAINER_NOT_FOUND once the container is deleted, by whichever program, and the TypeErrors and
  * RangeErrors of bad arguments; what else a call gives is said there. After a failure the state is what it was before.
  */
 export class Container implements AsyncDisposable {
@@ -348,7 +360,7 @@ export class Container implements AsyncDisposable {
       const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
       let started: Process | undefined
       try {
-        const link = await this.#held.connect()
+        const link = await untilAborted(this.#held.connect(), signal)
         signal?.throwIfAborted()
         const call: { seq: number } = { seq: 0 }
         // A restored program runs at once.
@@ -372,10 +384,11 @@ export class Container implements AsyncDisposable {
           },
           this.#processJson(spec, streams, config, null, from ?? ''),
           streams.fds,
+          patienceOf.start(this.#timeout),
         )
         call.seq = seq
         streams.closeTheirs()
-        await link.abortable(seq, answer, signal, hook)
+        await link.abortable(seq, answer, signal, patienceOf.startUndo, hook)
         return started as Process
       } catch (error) {
         this.#held.processes.delete('init')
@@ -433,7 +446,10 @@ export class Container implements AsyncDisposable {
     const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
     this.#held.starting.add(id)
     try {
-      const link = this.#held.link && !this.#held.link.closed ? this.#held.link : await this.#held.connect()
+      const link =
+        this.#held.link && !this.#held.link.closed
+          ? this.#held.link
+          : await untilAborted(this.#held.connect(), signal)
       const { seq, answer } = link.request(
         {
           op: 'exec',
@@ -458,9 +474,10 @@ export class Container implements AsyncDisposable {
         },
         this.#processJson(said, streams, this.#config, inherited),
         streams.fds,
+        patienceOf.exec(this.#timeout),
       )
       streams.closeTheirs()
-      return signal ? await link.abortable(seq, answer, signal) : await answer
+      return signal ? await link.abortable(seq, answer, signal, patienceOf.execUndo) : await answer
     } catch (error) {
       this.#held.processes.delete(id)
       streams.discard()
@@ -736,9 +753,16 @@ export class Container implements AsyncDisposable {
       try {
         const link = await this.#held.connect()
         asked = true
-        await link.request({ op: 'delete', force }, context, () => {
-          this.#held.deleted = true
-        }).answer
+        await link.request(
+          { op: 'delete', force },
+          context,
+          () => {
+            this.#held.deleted = true
+          },
+          null,
+          [],
+          patienceOf.delete,
+        ).answer
         return
       } catch (error) {
         const code = error instanceof ContainerError ? error.code : null
@@ -792,6 +816,8 @@ export class Container implements AsyncDisposable {
         context,
         () => undefined,
         metadataOf(checked, new Date()),
+        [],
+        patienceOf.checkpoint,
       ).answer
     } catch (error) {
       throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)

@@ -68,6 +68,8 @@ class Queue {
   readonly hubs: Set<EventHub>
   readonly #native: NativeBinding | null
   #events: ContainerEvent[] = []
+  /** Before it they are read: taking each from the front would move all that wait behind it. */
+  #read = 0
   #ended = false
   #failure: { error: unknown } | null = null
   #held = false
@@ -107,6 +109,7 @@ class Queue {
   discard(): void {
     this.end()
     this.#events = []
+    this.#read = 0
     this.#failure = null
   }
 
@@ -117,9 +120,20 @@ class Queue {
     else this.#native?.unref()
   }
 
+  #take(): ContainerEvent | undefined {
+    const value = this.#events[this.#read]
+    if (!value) return undefined
+    ++this.#read
+    if (2 * this.#read >= this.#events.length) {
+      this.#events.splice(0, this.#read)
+      this.#read = 0
+    }
+    return value
+  }
+
   async next(): Promise<IteratorResult<ContainerEvent, undefined>> {
     for (;;) {
-      const value = this.#events.shift()
+      const value = this.#take()
       if (value) return { value, done: false }
       if (this.#failure) {
         const { error } = this.#failure

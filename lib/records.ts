@@ -173,14 +173,18 @@ function exitOf({ exitStatus, exitStatusMs, exit: details }: ProcessText): WireE
     return { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
   }
   const exit: WireExit = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
+  if (details === null) {
+    // There is no more to say, or containerd 0.2 wrote it; the file is as old as the exit.
+    exit.exitedAtMs = exitStatusMs
+    return exit
+  }
   try {
-    const json = JSON.parse(details ?? '') as Partial<WireExit>
+    const json = JSON.parse(details) as Partial<WireExit>
     if (typeof json.signal === 'number') exit.signal = json.signal
     if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
     if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled
     if (typeof json.known === 'boolean') exit.known = json.known
   } catch {
-    // containerd 0.2 wrote the number alone; its file is as old as the exit.
     exit.exitedAtMs = exitStatusMs
   }
   return exit

@@ -32,6 +32,8 @@ interface WireMessage {
   start?: number
   command?: string
   log?: string
+  /** There are more processes than these: asked for by `list`. */
+  more?: boolean
   pid?: number
   starttime?: number
   terminalBytes?: number
@@ -71,6 +73,56 @@ interface Pending {
   context: FailureContext
   onResult: (result: Record<string, unknown>) => void
   onError: (error: Error) => void
+  /** Of its deadline. */
+  stop: () => void
+}
+
+/** How long an answer may take. */
+export interface Patience {
+  /** Milliseconds. Left out: the handle's timeout and a margin, which is long for what a shim does at once. */
+  limitMs?: number
+  /** It may take long: meanwhile the shim is asked whether it is there at all. */
+  watched?: boolean
+}
+
+/** What the shim decides by a timeout of its own is heard of that much later at most. */
+const marginMs = 2000
+/** A shim that says nothing for so long, when it is asked, is not working but standing still. */
+const leastSilenceMs = 5000
+/** The shim's bound for undoing a start. */
+const startUndoMs = 15_000
+const maxDelayMs = 2 ** 31 - 1
+const EAGAIN = 11
+
+/** The deadlines of the client's side: behind those of the shim, which know more and say more. */
+export const patienceOf = {
+  exec: (timeout: number): Patience => ({ limitMs: timeout + marginMs }),
+  execUndo: { limitMs: marginMs } as Patience,
+  start: (timeout: number): Patience => ({ limitMs: timeout + startUndoMs + marginMs, watched: true }),
+  startUndo: { limitMs: startUndoMs + marginMs, watched: true } as Patience,
+  /** Processes that end, the runtime's delete, and the state directory, however much is in it. */
+  delete: { limitMs: 5 * 60_000, watched: true } as Patience,
+  /** As long as CRIU needs, while the shim is there. */
+  checkpoint: { limitMs: 24 * 3_600_000, watched: true } as Patience,
+}
+
+/**
+ * Calls `work` after so many milliseconds, unless the function that it returns is called before. What was received while
+ * this thread was busy is read first.
+ */
+function after(ms: number, work: () => void): () => void {
+  let over = false
+  const timer = setTimeout(
+    () =>
+      setImmediate(() => {
+        if (!over) work()
+      }),
+    Math.min(ms, maxDelayMs),
+  )
+  return () => {
+    over = true
+    clearTimeout(timer)
+  }
 }
 
 /** Thrown inside when another shim holds the container's lock: connect to that one. */
@@ -84,16 +136,31 @@ export class ShimLink {
   readonly #containerId: string
   readonly #connection: number
   readonly #incoming: { close(): void }
+  readonly #timeout: number
   readonly #pending = new Map<number, Pending>()
+  /** Requests that are watched, and what is under way for them. */
+  readonly #watched = new Set<number>()
+  #stopBeat: (() => void) | null = null
+  #pinged = false
+  /** Events from before somebody listens. */
+  #early: WireMessage[] = []
   #seq = 0
   #closed = false
   #listener: ShimListener | null = null
   readonly #onEnded: (() => void)[] = []
-  #hello: { resolve: (processes: WireProcess[]) => void; reject: (error: Error) => void } | null = null
+  #hello: { resolve: (hello: WireMessage) => void; reject: (error: Error) => void } | null = null
+  #shim: number | null = null
 
-  private constructor(native: NativeBinding, containerId: string, connection: number, receiver: Receiver) {
+  private constructor(
+    native: NativeBinding,
+    containerId: string,
+    timeout: number,
+    connection: number,
+    receiver: Receiver,
+  ) {
     this.#native = native
     this.#containerId = containerId
+    this.#timeout = timeout
     this.#connection = connection
     const fd = native.reader(connection)
     try {
@@ -106,7 +173,9 @@ export class ShimLink {
 
   /**
    * `open` gives the connection's number. Resolves once the shim has said hello, with the processes it knows.
-   * ERR_SHIM_EXITED when it ends before; ShimBusy when another one serves the container.
+   * ERR_START_TIMEOUT when it does not say hello in `timeout` milliseconds; ERR_SHIM_EXITED when it ends before;
+   * ERR_SYSCALL with EMFILE when it has no descriptor for another connection; ShimBusy when another one serves the
+   * container.
    */
   static async open(
     native: NativeBinding,
@@ -116,32 +185,80 @@ export class ShimLink {
     receiver: Receiver = receive,
   ): Promise<{ link: ShimLink; processes: WireProcess[] }> {
     native.ref()
-    let timer: NodeJS.Timeout | undefined
+    const opening = { link: null as ShimLink | null, over: false }
+    let stop = (): void => undefined
     try {
-      const connection = await open()
-      let link: ShimLink
-      try {
-        link = new ShimLink(native, containerId, connection, receiver)
-      } catch (error) {
-        native.closeConnection(connection)
-        throw error
-      }
-      const hello = new Promise<WireProcess[]>((resolve, reject) => {
-        link.#hello = { resolve, reject }
-        timer = setTimeout(() => {
-          reject(
-            new ContainerError('ERR_START_TIMEOUT', `container '${containerId}': its shim did not answer`, {
-              containerId,
-            }),
-          )
-          link.close()
-        }, timeout)
+      const silent = new Promise<never>((_, reject) => {
+        stop = after(timeout, () => {
+          opening.over = true
+          reject(noAnswer(containerId, { containerId }, null, timeout))
+          opening.link?.close()
+        })
       })
-      return { link, processes: await hello }
+      const greeted = ShimLink.#greet(native, containerId, timeout, open, receiver, opening)
+      greeted.catch(() => undefined)
+      const { link, hello } = await Promise.race([greeted, silent])
+      stop()
+      return { link, processes: await link.#rest(hello) }
     } finally {
-      clearTimeout(timer)
+      stop()
       native.unref()
     }
+  }
+
+  static async #greet(
+    native: NativeBinding,
+    containerId: string,
+    timeout: number,
+    open: () => Promise<number>,
+    receiver: Receiver,
+    opening: { link: ShimLink | null; over: boolean },
+  ): Promise<{ link: ShimLink; hello: WireMessage }> {
+    let connection: number | null = null
+    while (connection === null) {
+      try {
+        connection = await open()
+      } catch (error) {
+        // More wait to be accepted than the kernel lets wait. Of other calls, such as clone(2), it is another shortage.
+        const { errno, syscall } = error as NativeFailure
+        if (errno !== EAGAIN || syscall !== 'connect' || opening.over) throw error
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    }
+    let link: ShimLink
+    try {
+      if (opening.over) throw noAnswer(containerId, { containerId }, null, timeout)
+      link = new ShimLink(native, containerId, timeout, connection, receiver)
+    } catch (error) {
+      native.closeConnection(connection)
+      throw error
+    }
+    opening.link = link
+    const hello = await new Promise<WireMessage>((resolve, reject) => {
+      link.#hello = { resolve, reject }
+    })
+    return { link, hello }
+  }
+
+  /** All processes: a shim tells of as many at a time as fit into a message of moderate size. */
+  async #rest(hello: WireMessage): Promise<WireProcess[]> {
+    const processes = hello.processes ?? []
+    let page = hello
+    try {
+      while (page.more) {
+        const last = processes.at(-1)?.id ?? ''
+        page = await this.request(
+          { op: 'list', after: last },
+          { containerId: this.#containerId },
+          (result) => result as unknown as WireMessage,
+        ).answer
+        for (const process of page.processes ?? []) processes.push(process)
+      }
+    } catch (error) {
+      this.close()
+      throw error
+    }
+    return processes
   }
 
   get closed(): boolean {
@@ -159,17 +276,26 @@ export class ShimLink {
     return new Promise((resolve) => this.#onEnded.push(resolve))
   }
 
+  /** From here on, and also of what came since the hello. */
   listen(listener: ShimListener): void {
     this.#listener = listener
+    const early = this.#early
+    this.#early = []
+    for (const message of early) this.#tellOf(listener, message)
+    if (this.#closed) listener.onClosed()
   }
 
-  /** The number by which a request can be cancelled, and its answer; `onResult` runs before any later event. */
+  /**
+   * The number by which a request can be cancelled, and its answer; `onResult` runs before any later event. Without an
+   * answer in time: ERR_START_TIMEOUT, and what the shim then still does of it is undone as far as it can be.
+   */
   request<T>(
     request: Record<string, unknown>,
     context: FailureContext,
     onResult: (result: Record<string, unknown>) => T,
     body: string | null = null,
     fds: number[] = [],
+    patience: Patience = {},
   ): { seq: number; answer: Promise<T> } {
     const seq = ++this.#seq
     const answer = new Promise<T>((resolve, reject) => {
@@ -186,9 +312,72 @@ export class ShimLink {
         )
       }
       this.#native.ref()
-      this.#pending.set(seq, { context, onResult: (result) => resolve(onResult(result)), onError: reject })
+      const limitMs = patience.limitMs ?? this.#timeout + marginMs
+      const stop = after(limitMs, () => this.#giveUp(seq, limitMs, request['process']))
+      this.#pending.set(seq, {
+        context,
+        onResult: (result) => resolve(onResult(result)),
+        onError: reject,
+        stop,
+      })
+      if (patience.watched) {
+        this.#watched.add(seq)
+        this.#beat()
+      }
     })
     return { seq, answer }
+  }
+
+  #take(seq: number): Pending | undefined {
+    const pending = this.#pending.get(seq)
+    if (!pending) return undefined
+    this.#pending.delete(seq)
+    this.#watched.delete(seq)
+    pending.stop()
+    this.#native.unref()
+    return pending
+  }
+
+  /** Its caller waits no longer: a shim that comes back to it does not begin it, or takes an exec back. */
+  #giveUp(seq: number, waitedMs: number, process?: unknown): void {
+    const pending = this.#take(seq)
+    if (!pending) return
+    try {
+      this.tell({ op: 'cancel', target: seq, undo: true, ...(typeof process === 'string' && { process }) })
+    } catch {
+      // It cannot be told: the connection is full, or no more.
+    }
+    pending.onError(noAnswer(this.#containerId, pending.context, this.#shim, waitedMs))
+  }
+
+  /** While requests are watched: every now and then a word that a shim answers whatever else it does. */
+  #beat(): void {
+    if (this.#stopBeat || this.#closed || this.#watched.size === 0) return
+    const silenceMs = Math.max(this.#timeout, leastSilenceMs)
+    this.#stopBeat = after(this.#timeout / 2, () => {
+      this.#stopBeat = null
+      if (this.#watched.size === 0) return
+      try {
+        this.tell({ op: 'ping' })
+      } catch {
+        // As good as no answer.
+      }
+      this.#pinged = true
+      this.#stopBeat = after(silenceMs, () => {
+        this.#stopBeat = null
+        this.#pinged = false
+        for (const seq of [...this.#watched]) this.#giveUp(seq, silenceMs)
+      })
+    })
+  }
+
+  /** Whatever it says, it is there. */
+  #heard(): void {
+    if (!this.#pinged) return
+    this.#pinged = false
+    this.#stopBeat?.()
+    this.#stopBeat = null
+    this.#beat()
   }
 
   /** A request that is answered by an event, or not at all. */
@@ -196,11 +385,15 @@ export class ShimLink {
     if (!this.#closed) this.#native.send(this.#connection, JSON.stringify({ ...request, seq: 0 }), null, [])
   }
 
-  /** Awaits an answer, or has the shim undo the call when the signal or the hook says so. */
+  /**
+   * Awaits an answer, or has the shim undo the call when the signal or the hook says so: that is awaited for as long as
+   * `undo` says.
+   */
   async abortable<T>(
     seq: number,
     answer: Promise<T>,
     signal: AbortSignal | undefined,
+    undo: Patience,
     hook?: { failure: Promise<never> },
   ): Promise<T> {
     let onAbort: (() => void) | undefined
@@ -221,9 +414,16 @@ export class ShimLink {
     } catch (error) {
       if (!answered) {
         const context = { containerId: this.#containerId }
-        await this.request({ op: 'cancel', target: seq }, context, () => undefined).answer.catch(
-          () => undefined,
+        const cancel = this.request({ op: 'cancel', target: seq }, context, () => undefined, null, [], undo)
+        const heard = await cancel.answer.then(
+          () => true,
+          () => false,
         )
+        if (!heard && this.#pending.has(seq)) {
+          own.catch(() => undefined)
+          this.#giveUp(seq, 0)
+          throw error
+        }
       }
       // What was done before the word reached the shim is done: a process that runs has a handle.
       const late = await own.then(
@@ -246,11 +446,10 @@ export class ShimLink {
     if (this.#closed) return
     if (text === null) return this.#end()
     const message = JSON.parse(text) as WireMessage
+    this.#heard()
     if (message.event !== undefined) return this.#event(message)
-    const pending = this.#pending.get(message.seq ?? 0)
+    const pending = this.#take(message.seq ?? 0)
     if (!pending) return
-    this.#pending.delete(message.seq as number)
-    this.#native.unref()
     if (message.error) pending.onError(toContainerError(message.error, pending.context))
     else pending.onResult(message.result ?? {})
   }
@@ -264,7 +463,8 @@ export class ShimLink {
           this.close()
           break
         }
-        this.#hello?.resolve(message.processes ?? [])
+        this.#shim = message.pid ?? null
+        this.#hello?.resolve(message)
         this.#hello = null
         break
       case 'busy':
@@ -277,9 +477,17 @@ export class ShimLink {
         this.#hello = null
         this.close()
         break
+      default:
+        if (this.#listener) this.#tellOf(this.#listener, message)
+        else this.#early.push(message)
+    }
+  }
+
+  #tellOf(listener: ShimListener, message: WireMessage): void {
+    switch (message.event) {
       case 'exit':
         if (message.exit) {
-          this.#listener?.onExit({ id: message.process ?? '', pid: message.pid ?? null }, message.exit, {
+          listener.onExit({ id: message.process ?? '', pid: message.pid ?? null }, message.exit, {
             terminal: message.terminalBytes ?? 0,
             stdout: message.stdoutBytes ?? 0,
             stderr: message.stderrBytes ?? 0,
@@ -287,19 +495,19 @@ export class ShimLink {
         }
         break
       case 'written':
-        this.#listener?.onWritten(message.process ?? '', {
+        listener.onWritten(message.process ?? '', {
           ...(message.stdoutBytes !== undefined && { stdout: message.stdoutBytes }),
           ...(message.stderrBytes !== undefined && { stderr: message.stderrBytes }),
         })
         break
       case 'created':
-        this.#listener?.onCreated(message.pid ?? 0, message.starttime ?? 0, message.start ?? null)
+        listener.onCreated(message.pid ?? 0, message.starttime ?? 0, message.start ?? null)
         break
       case 'runtimeLog':
-        this.#listener?.onRuntimeLog(message.command ?? '', message.log ?? '')
+        listener.onRuntimeLog(message.command ?? '', message.log ?? '')
         break
       case 'deleted':
-        this.#listener?.onDeleted()
+        listener.onDeleted()
         break
     }
   }
@@ -327,13 +535,26 @@ export class ShimLink {
     this.#native.closeConnection(this.#connection)
     this.#hello?.reject(this.#gone({ containerId: this.#containerId }))
     this.#hello = null
-    const pending = [...this.#pending.values()]
-    this.#pending.clear()
-    for (const { context, onError } of pending) {
-      this.#native.unref()
-      onError(this.#gone(context))
+    this.#stopBeat?.()
+    for (const seq of [...this.#pending.keys()]) {
+      const pending = this.#take(seq)
+      pending?.onError(this.#gone(pending.context))
     }
     this.#listener?.onClosed()
     for (const resolve of this.#onEnded) resolve()
   }
+}
+
+function noAnswer(
+  containerId: string,
+  context: FailureContext,
+  shim: number | null,
+  waitedMs: number,
+): ContainerError {
+  const which = shim === null ? 'its shim' : `its shim, process ${shim},`
+  return new ContainerError(
+    'ERR_START_TIMEOUT',
+    `container '${containerId}': ${which} has not answered for ${waitedMs} ms; it may be stopped, or overloaded`,
+    context,
+  )
 }

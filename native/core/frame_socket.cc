@@ -16,6 +16,10 @@ namespace {
 constexpr size_t kHeader = 8;
 // Of one Read(): a peer that writes as fast as it is read must not keep its reader from everybody else.
 constexpr int kMaxChunks = 64;
+// Of one message: more is not read, and the kernel says so.
+constexpr size_t kMaxRights = 64;
+// Of what waits for its reader: what is sent of it is given back piece by piece.
+constexpr size_t kPiece = 65536;
 
 // The kernel's own, for a moment: tried again, as when the buffer is full, rather than a reason to part.
 bool IsOutOfMemory(int error) {
@@ -26,7 +30,7 @@ bool IsOutOfMemory(int error) {
 
 FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
   char chunk[16384];
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 64)];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxRights)];
   for (int chunks = 0; chunks < kMaxChunks; ++chunks) {
     iovec data{chunk, sizeof(chunk)};
     msghdr message{};
@@ -40,6 +44,7 @@ FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
       if (errno == EAGAIN || IsOutOfMemory(errno)) return Parse(out);
       return State::kClosed;
     }
+    const size_t before = in_fds_.size();
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
       if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
       size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -49,8 +54,13 @@ FrameSocket::State FrameSocket::Read(std::vector<Frame>* out) {
         in_fds_.emplace_back(fd);
       }
     }
-    // Descriptors that were cut off (out of descriptors, or more than allowed) would shift all later ones.
-    if ((message.msg_flags & MSG_CTRUNC) != 0) return State::kGarbled;
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+      // Fewer than the buffer has room for: this process has no numbers left. The descriptors of one
+      // message are those of one frame, which goes on without any; all later ones have theirs.
+      if (in_fds_.size() - before >= kMaxRights) return State::kGarbled;
+      while (in_fds_.size() > before) in_fds_.pop_back();
+      in_fds_.emplace_back();
+    }
     if (n == 0) return Parse(out) == State::kGarbled ? State::kGarbled : State::kClosed;
     in_.append(chunk, static_cast<size_t>(n));
     // Parsed as it comes, so that the bounds hold before a hostile peer has filled the memory.
@@ -72,12 +82,16 @@ FrameSocket::State FrameSocket::Parse(std::vector<Frame>* out) {
     if (Without("length")) length = static_cast<uint16_t>(length);
     if (length > kMaxPayload || count > kMaxFds) return State::kGarbled;
     // They travelled with the frame's first byte, so by now they are here, or were never sent.
-    if (in_fds_.size() < count) return State::kGarbled;
+    const bool cut_off = count > 0 && !in_fds_.empty() && !in_fds_.front();
+    if (in_fds_.size() < count && !cut_off) return State::kGarbled;
     claimed = count;
     if (in_.size() - at - kHeader < length) break;
     Frame frame;
     frame.payload.assign(in_, at + kHeader, length);
-    for (uint32_t i = 0; i < count; ++i) {
+    frame.cut_off = cut_off;
+    if (cut_off) in_fds_.pop_front();
+    for (uint32_t i = 0; i < count && !cut_off; ++i) {
+      if (!in_fds_.front()) return State::kGarbled;
       frame.fds.push_back(std::move(in_fds_.front()));
       in_fds_.pop_front();
     }
@@ -140,7 +154,7 @@ Status FrameSocket::Send(std::string_view payload, const std::vector<int>& fds) 
       if (!rest.fds.back()) return Error::Sys("fcntl");
     }
   }
-  backlog_bytes_ += bytes.size();
+  backlog_bytes_ += bytes.size() - sent;
   rest.bytes = std::move(bytes);
   rest.sent = sent;
   backlog_.push_back(std::move(rest));
@@ -151,7 +165,8 @@ Status FrameSocket::Queue(std::string_view payload) {
   if (payload.size() > kMaxPayload) return Error::Of(EMSGSIZE, "sendmsg");
   if (backlog_bytes_ + kHeader + payload.size() > kMaxBacklog) return Error::Of(ENOBUFS, "sendmsg");
   uint32_t header[2] = {static_cast<uint32_t>(payload.size()), 0};
-  if (backlog_.empty() || !backlog_.back().fds.empty()) backlog_.emplace_back();
+  if (backlog_.empty() || !backlog_.back().fds.empty() || backlog_.back().bytes.size() >= kPiece)
+    backlog_.emplace_back();
   std::string& bytes = backlog_.back().bytes;
   bytes.append(reinterpret_cast<const char*>(header), kHeader);
   bytes.append(payload);
@@ -169,8 +184,8 @@ Status FrameSocket::Flush() {
     if (*pushed == 0) return Ok();
     next.fds.clear();
     next.sent += *pushed;
+    backlog_bytes_ -= *pushed;
     if (next.sent < next.bytes.size()) return Ok();
-    backlog_bytes_ -= next.bytes.size();
     backlog_.pop_front();
   }
   return Ok();

@@ -18,6 +18,8 @@ namespace lc {
 struct Frame {
   std::string payload;
   std::vector<UniqueFd> fds;
+  // The frame came with descriptors, and the kernel had no numbers left for them here: `fds` is empty.
+  bool cut_off = false;
 };
 
 class FrameSocket {
@@ -56,10 +58,11 @@ class FrameSocket {
 
   UniqueFd fd_;
   std::string in_;
-  // Neither holds memory while it is empty: a program may have a thousand connections that are silent.
+  // Neither holds memory while it is empty: a program may have a thousand connections that are silent. An
+  // element without a descriptor stands for those of one frame that were cut off.
   std::list<UniqueFd> in_fds_;
   std::list<Outgoing> backlog_;
-  size_t backlog_bytes_ = 0;
+  size_t backlog_bytes_ = 0;  // that are still to be sent
 };
 
 }  // namespace lc

@@ -116,7 +116,7 @@ Result<UniqueFd> SpawnShim(ShimImages* images, const std::string& shim, const st
 Result<UniqueFd> ConnectShim(const std::string& directory) {
   UniqueFd at(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!at) return Error::Sys("open", directory);
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return Error::Sys("socket");
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -128,7 +128,6 @@ Result<UniqueFd> ConnectShim(const std::string& directory) {
     rc = connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   } while (rc != 0 && errno == EINTR);
   if (rc != 0) return Error::Sys("connect", directory + "/shim.sock");
-  if (fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) return Error::Sys("fcntl");
   return fd;
 }
 

@@ -35,7 +35,8 @@ class ShimImages {
 Result<UniqueFd> SpawnShim(ShimImages* images, const std::string& shim, const std::string& directory,
                            const std::vector<std::string>& environment);
 
-// Connects to the shim that serves `directory`. ENOENT or ECONNREFUSED: there is none.
+// Connects to the shim that serves `directory`, without waiting for it. ENOENT or ECONNREFUSED: there is
+// none. EAGAIN: it has not accepted those that came before (it may be stopped).
 Result<UniqueFd> ConnectShim(const std::string& directory);
 
 }  // namespace lc::events

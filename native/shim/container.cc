@@ -18,6 +18,36 @@ namespace lc::shim {
 namespace {
 
 constexpr int64_t kRecordRetryMs = 500;
+// A page of the list of processes. Far below what a frame may hold: there may be any number of them.
+constexpr size_t kPageBytes = 256U << 10U;
+constexpr size_t kMaxCancelBytes = 256;
+// The owner's program lives, and connects again when it gets to it.
+constexpr int64_t kOwnerGraceMs = 10'000;
+
+struct Cancelled {
+  int64_t seq;
+  size_t at;  // place of the frame that says so
+};
+
+// Requests that are cancelled by a frame of the same read. A shim that was stopped finds many a request whose
+// caller has given up.
+std::vector<Cancelled> CancelledIn(const std::vector<Frame>& frames) {
+  constexpr size_t kMost = 64;  // each is compared with each request; what is above is cancelled once begun
+  std::vector<Cancelled> out;
+  for (size_t i = 1; i < frames.size() && out.size() < kMost; ++i) {
+    const std::string& text = frames[i].payload;
+    if (text.size() > kMaxCancelBytes || text.find("\"cancel\"") == std::string::npos) continue;
+    JsonDocument request;
+    if (ParseJson(text, &request) && StringMember(request, "op") == "cancel")
+      out.push_back({IntMember(request, "target").value_or(-1), i});
+  }
+  return out;
+}
+
+bool IsCancelled(const std::vector<Cancelled>& cancelled, int64_t seq, size_t at) {
+  return std::any_of(cancelled.begin(), cancelled.end(),
+                     [&](const Cancelled& one) { return one.seq == seq && one.at > at; });
+}
 
 }  // namespace
 Container::Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device)
@@ -50,21 +80,37 @@ std::string Container::Hello() const {
   message.Add("event", "hello").Add("pid", static_cast<int64_t>(getpid()));
   // Clients of another one cannot make use of pids.
   if (auto pid_namespace = PidNamespace()) message.Add("pidNamespace", *pid_namespace);
-  message.BeginArray("processes");
-  for (const auto& [id, process] : processes_) {
-    if (!process->started && !process->exit) continue;
-    message.BeginItem()
-        .Add("id", id)
-        .Add("pid", static_cast<int64_t>(process->pid))
-        .Add("starttime", process->start);
-    if (process->exit) {
-      message.Begin("exit");
-      AddExit(&message, *process->exit);
-      message.End();
+  AddProcesses(&message, {});
+  return message.Done();
+}
+
+// Those whose ids come after `after`, as many as a page holds.
+void Container::AddProcesses(Message* message, const std::string& after) const {
+  auto it = processes_.upper_bound(after);
+  message->BeginArray("processes");
+  for (; it != processes_.end() && message->size() < kPageBytes; ++it) {
+    const Process& process = *it->second;
+    if (!process.started && !process.exit) continue;
+    message->BeginItem()
+        .Add("id", process.id)
+        .Add("pid", static_cast<int64_t>(process.pid))
+        .Add("starttime", process.start);
+    if (process.exit) {
+      message->Begin("exit");
+      AddExit(message, *process.exit);
+      message->End();
     }
-    message.End();
+    message->End();
   }
-  return message.EndArray().Done();
+  message->EndArray();
+  if (it != processes_.end()) message->Add("more", true);
+}
+
+void Container::List(const Asker& asker, const std::string& after) {
+  Message message;
+  message.Add("seq", asker.seq).Begin("result");
+  AddProcesses(&message, after);
+  clients_.Send(asker.client, message.End().Done());
 }
 
 Status Container::WriteIdentity(const Process& process) {
@@ -92,6 +138,7 @@ void Container::OnChildSignal() {
     bool handled = ExecJoinerEnded(info.si_pid) || ExecEnded(info.si_pid, status);
     int ignored = 0;
     waitpid(info.si_pid, &ignored, 0);
+    lingering_.erase(info.si_pid);
     if (!handled) Reap(info.si_pid, status);
   }
   LeaveIfIdle();
@@ -116,8 +163,9 @@ void Container::Reap(pid_t pid, int status) {
   auto known = by_pid_.find(pid);
   if (known != by_pid_.end()) {
     auto process = known->second;
-    by_pid_.erase(known);
+    // Until it is dealt with the kernel's log is searched for it by its pid.
     ProcessEnded(process, ExitRecord::FromWait(status));
+    by_pid_.erase(pid);
     return;
   }
   if (start_ || !joiners_.empty()) orphans_[pid] = status;
@@ -143,12 +191,14 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
   clients_.Broadcast(message.End().Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
   if (process->id == "init") CheckpointInitEnded();
+  if (process->unwanted) loop_.Defer([this, process] { ExecTakeBack(process->started_by, process->id); });
 }
 
 bool Container::ReadOomLog() {
   return oom_log_.Read([this](pid_t victim) {
-    for (const auto& [id, process] : processes_) {
-      if (process->pid == victim && !process->exit) process->oom_killed = true;
+    for (const auto* known : {&by_pid_, &adopted_}) {
+      auto it = known->find(victim);
+      if (it != known->end() && !it->second->exit) it->second->oom_killed = true;
     }
   });
 }
@@ -189,7 +239,7 @@ void Container::RecordExit(const std::shared_ptr<Process>& process) {
 
 void Container::LeaveIfIdle() {
   if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || looks_ > 0 || !execs_.empty() ||
-      !runs_.empty() || !checkpoints_.empty() || clients_.count() > 0)
+      !runs_.empty() || !checkpoints_.empty() || clients_.count() > 0 || !lingering_.empty() || InitRuns())
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
@@ -203,13 +253,24 @@ void Container::LeaveIfIdle() {
   loop_.Stop();
 }
 
-void Container::ClientGone(ClientId client) {
+void Container::ClientGone(ClientId client, bool broken) {
   if (start_ && start_->asker.client == client && start_->wait_created) {
     // Whoever was to say "go on" is gone.
     StartUndo(Error::Coded("ERR_SHIM_EXITED", "the program that asked for the start ended"));
   }
-  if (settings_.ephemeral && client == owner_) Teardown();
+  if (settings_.ephemeral && client == owner_) OwnerLost(broken);
   loop_.Defer([this] { LeaveIfIdle(); });
+}
+
+// A connection that ends is the program's end, or the handle's. One that this shim has let go says nothing of
+// them: the program's end is seen by its pidfd, and where there is none it is given time to connect again.
+void Container::OwnerLost(bool broken) {
+  owner_ = 0;
+  if (!broken) return Teardown();
+  if (owner_pidfd_) return;
+  loop_.After(kOwnerGraceMs, [this] {
+    if (owner_ == 0) Teardown();
+  });
 }
 
 Status Container::RunRuntime(const std::string& name, const std::vector<std::string>& args, const int fds[3],
@@ -233,18 +294,34 @@ Status Container::RunRuntime(const std::string& name, const std::vector<std::str
   return Ok();
 }
 
-void Container::Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds) {
-  // A frame is the request's JSON, then, after a NUL byte, whatever is to be stored as it stands.
-  size_t nul = payload.find('\0');
-  std::string_view head = std::string_view(payload).substr(0, nul);
-  std::string_view body =
-      nul == std::string::npos ? std::string_view() : std::string_view(payload).substr(nul + 1);
-  JsonDocument request;
-  if (!ParseJson(head, &request) || !request.IsObject()) {
-    ReplyError({client, 0}, Error::Coded("ERR_INVALID_ARG_VALUE", "the request is no JSON object"));
-    return;
+void Container::HandleAll(ClientId client, std::vector<Frame> frames) {
+  const std::vector<Cancelled> cancelled = CancelledIn(frames);
+  for (size_t i = 0; i < frames.size() && !finished_; ++i) {
+    // A frame is the request's JSON, then, after a NUL byte, whatever is to be stored as it stands.
+    const std::string_view payload = frames[i].payload;
+    size_t nul = payload.find('\0');
+    std::string_view body = nul == std::string_view::npos ? std::string_view() : payload.substr(nul + 1);
+    JsonDocument request;
+    if (!ParseJson(payload.substr(0, nul), &request) || !request.IsObject()) {
+      ReplyError({client, 0}, Error::Coded("ERR_INVALID_ARG_VALUE", "the request is no JSON object"));
+      continue;
+    }
+    Asker asker{client, IntMember(request, "seq").value_or(0)};
+    if (IsCancelled(cancelled, asker.seq, i)) {
+      ReplyError(asker, Error::Coded("ABORTED", "aborted"));
+    } else if (frames[i].cut_off) {
+      Error error = Error::Of(EMFILE, "recvmsg");
+      error.text = "the shim has no descriptor left for those of the request";
+      ReplyError(asker, error);
+    } else {
+      Handle(asker, request, body, std::move(frames[i].fds));
+    }
   }
-  Asker asker{client, IntMember(request, "seq").value_or(0)};
+}
+
+void Container::Handle(const Asker& asker, const JsonValue& request, std::string_view body,
+                       std::vector<UniqueFd> fds) {
+  const ClientId client = asker.client;
   std::string op = StringMember(request, "op").value_or("");
   if (execs_.contains(asker) || (start_ && start_->asker == asker)) {
     ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "a request of that number is under way"));
@@ -262,7 +339,11 @@ void Container::Handle(ClientId client, const std::string& payload, std::vector<
   } else if (op == "checkpoint") {
     Checkpoint(asker, request, body);
   } else if (op == "cancel") {
-    Cancel(asker, IntMember(request, "target").value_or(-1));
+    Cancel(asker, request);
+  } else if (op == "ping") {
+    ReplyDone(asker);
+  } else if (op == "list") {
+    List(asker, StringMember(request, "after").value_or(""));
   } else if (op == "resize") {
     Resize(asker, request);
   } else if (op == "closeStdin") {
@@ -364,9 +445,10 @@ void Container::Follow(const Asker& asker, const JsonValue& request, std::vector
                                   .Done());
 }
 
-// Undoes what a request of the same client has done so far, and answers both.
-void Container::Cancel(const Asker& asker, int64_t target) {
-  Asker original{asker.client, target};
+// Undoes what a request of the same client has done so far, and answers both. With `undo` its caller has been
+// told that it failed: an exec that has come to run meanwhile is ended and removed.
+void Container::Cancel(const Asker& asker, const JsonValue& request) {
+  Asker original{asker.client, IntMember(request, "target").value_or(-1)};
   Error aborted = Error::Coded("ABORTED", "aborted");
   if (start_ && start_->asker == original) {
     start_->cancels.push_back(asker);
@@ -379,6 +461,8 @@ void Container::Cancel(const Asker& asker, int64_t target) {
     ExecUndo(exec->second, std::move(aborted));
     return;
   }
+  if (BoolMember(request, "undo").value_or(false))
+    ExecTakeBack(original, StringMember(request, "process").value_or(""));
   ReplyDone(asker);
 }
 

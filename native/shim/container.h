@@ -14,6 +14,7 @@
 
 #include "cgroup/kill.h"
 #include "cgroup/remove.h"
+#include "core/frame_socket.h"
 #include "core/json.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
@@ -30,6 +31,7 @@
 
 namespace lc::shim {
 
+class Message;
 using ClientId = uint64_t;
 
 // A request is known by who asked and the number they gave it.
@@ -56,7 +58,9 @@ struct Process {
   bool started = false;     // the user's program runs, or ran
   std::unique_ptr<ProcessStdio> stdio;
   std::optional<ExitRecord> exit;
-  UniqueFd adopted;  // pidfd of one that is not this shim's child: an earlier shim's
+  UniqueFd adopted;       // pidfd of one that is not this shim's child: an earlier shim's
+  Asker started_by;       // of an exec of this shim
+  bool unwanted = false;  // who asked for it has been told that it failed: removed when it ends
 };
 
 class Container {
@@ -71,16 +75,25 @@ class Container {
   // it.
   void TakeOver(std::function<void()> ready, std::function<void(const Error&)> refuse);
 
+  // The first page of the processes; where there are `more` of them, List() goes on.
   std::string Hello() const;
-  void Handle(ClientId client, const std::string& payload, std::vector<UniqueFd> fds);
-  void ClientGone(ClientId client);
+  // What came in one go. A request that was cancelled before it was read is not begun.
+  void HandleAll(ClientId client, std::vector<Frame> frames);
+  // `broken`: let go by the server; the program at the other end may be alive.
+  void ClientGone(ClientId client, bool broken);
   void OnChildSignal();
   bool finished() const { return finished_; }
+  // The last of a delete, once everybody has been answered.
+  void RemoveGrave();
 
  private:
   // container.cc
   void ReplyError(const Asker& asker, const Error& error, std::string_view runtime_log = {});
   void ReplyDone(const Asker& asker);
+  void AddProcesses(Message* message, const std::string& after) const;
+  void List(const Asker& asker, const std::string& after);
+  void Handle(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
+  void OwnerLost(bool broken);
   void Reap(pid_t pid, int status);
   void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
   // Of one that a SIGKILL ended.
@@ -96,7 +109,7 @@ class Container {
   void Resize(const Asker& asker, const JsonValue& request);
   void Follow(const Asker& asker, const JsonValue& request, std::vector<UniqueFd> fds);
   void CloseStdin(const Asker& asker, const std::string& id);
-  void Cancel(const Asker& asker, int64_t target);
+  void Cancel(const Asker& asker, const JsonValue& request);
   Status EnsureTarget();
   void TellLess(const std::shared_ptr<Process>& process);
 
@@ -132,6 +145,7 @@ class Container {
   std::string AbsentCgroups() const;
   LeftCgroups MadeCgroups() const;
   void StartUndoDelete();
+  void StartAnswer();
   void StartUndoDone();
 
   // container_restore.cc
@@ -174,6 +188,11 @@ class Container {
   void ExecCancelTimers(const std::shared_ptr<ExecOperation>& exec);
   void ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error);
   void ExecFail(const std::shared_ptr<ExecOperation>& exec);
+  void ExecForget(const ExecOperation& exec);
+  void ExecAwaitEnd(const std::shared_ptr<ExecOperation>& exec);
+  void ExecAbandon(const std::shared_ptr<ExecOperation>& exec);
+  void ExecTakeBack(const Asker& asker, const std::string& id);
+  void Linger(pid_t pid, int again_ms);
   bool ExecEnded(pid_t pid, int status);
 
   // container_delete.cc
@@ -211,7 +230,10 @@ class Container {
   Settings settings_;
   UniqueFd null_device_;
   std::map<std::string, std::shared_ptr<Process>> processes_;
-  std::unordered_map<pid_t, std::shared_ptr<Process>> by_pid_;
+  std::unordered_map<pid_t, std::shared_ptr<Process>> by_pid_;   // children of this shim
+  std::unordered_map<pid_t, std::shared_ptr<Process>> adopted_;  // others that it watches
+  // Children of failed execs that have yet to die of a SIGKILL, and when each is looked after again.
+  std::map<pid_t, int> lingering_;
   std::map<pid_t, RunInFlight> runs_;
   std::optional<RuntimeRun> last_run_;
   std::map<pid_t, int>
@@ -224,6 +246,8 @@ class Container {
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
   std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
       joiners_;  // first tasks of execs, until they are reaped
+  std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
+      exec_of_;  // execs whose process is there, until it runs or is reaped
   ExecRecords records_;
   nsexec::ChildMemory child_memory_;
   nsexec::Bounding bounding_;
@@ -237,6 +261,7 @@ class Container {
   int looks_ = 0;                 // deletes that look whether anything of the container runs
   EventLoop::TimerId delete_timer_ = 0;
   bool finished_ = false;
+  std::string grave_;   // of the state directory, where it is still to be removed
   ClientId owner_ = 0;  // of an ephemeral container: when it goes, so does the container
   UniqueFd owner_pidfd_;
   std::function<void()> ready_;  // set while an earlier shim's work is being finished or undone

@@ -25,6 +25,9 @@ Error StillRuns() {
                       "init has ended, but other processes of the container still run: kill() with all, or "
                       "delete() with force ends them");
 }
+// The records of more are removed after the answer: on a disk that may take minutes, and the shim does
+// nothing else meanwhile.
+constexpr size_t kMostBeforeAnswer = 1000;
 
 // `.n4026531836` of `pid:[4026531836]`, as lib/graves.ts has it.
 std::string NamespaceInNames() {
@@ -173,13 +176,19 @@ void Container::DeleteRunRuntime() {
 void Container::DeleteRun() {
   const int fds[3] = {-1, -1, -1};
   auto timer = std::make_shared<EventLoop::TimerId>(0);
-  auto run = RunRuntime("delete", {"--force", "--", settings_.id}, fds, [this, timer](int status) {
+  auto given_up = std::make_shared<bool>(false);
+  auto run = RunRuntime("delete", {"--force", "--", settings_.id}, fds, [this, timer, given_up](int status) {
     loop_.Cancel(*timer);
-    DeleteDone(status);
+    if (!*given_up) return DeleteDone(status);
+    if (deleting_) DeleteKill();  // asked for once more
   });
   if (!run) return DeleteFail(run.error());
-  *timer = loop_.After(kDefaultTimeoutMs, [this] {
+  *timer = loop_.After(kDefaultTimeoutMs, [this, timer, given_up] {
     for (auto& [pid, flight] : runs_) flight.run.KillAll();
+    *timer = loop_.After(kCreateGraceMs, [this, given_up] {
+      *given_up = true;
+      DeleteFail(Error::Coded("ERR_RUNTIME", "the runtime's delete does not end by SIGKILL"));
+    });
   });
 }
 
@@ -246,13 +255,19 @@ void Container::DeleteDirectory() {
   if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
     return DeleteFail(Error::Sys("rename", settings_.directory));
   }
-  // From here on it is gone for everybody. What withstands a second try is left for the next one that looks
-  // there.
-  if (!RemoveTreeAt(AT_FDCWD, grave)) (void)RemoveTreeAt(AT_FDCWD, grave);
+  // From here on it is gone for everybody.
+  grave_ = std::move(grave);
+  if (processes_.size() <= kMostBeforeAnswer) RemoveGrave();
   for (const Asker& asker : deleters_) ReplyDone(asker);
   clients_.Broadcast(Message().Add("event", "deleted").Done());
   finished_ = true;
   loop_.Stop();
+}
+
+// What withstands a second try, or is left when this shim is killed, is for the next one that looks there.
+void Container::RemoveGrave() {
+  if (!grave_.empty() && !RemoveTreeAt(AT_FDCWD, grave_)) (void)RemoveTreeAt(AT_FDCWD, grave_);
+  grave_.clear();
 }
 
 void Container::DeleteFail(const Error& error, const std::string& log) {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <climits>
 #include <csignal>
@@ -14,6 +15,7 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "shim/container.h"
+#include "shim/descriptor_room.h"
 #include "shim/operations.h"
 
 namespace lc::shim {
@@ -25,6 +27,12 @@ constexpr uint64_t kForkNoExec = 0x40;
 
 // More than an exec takes as a rule, so that most of them are never looked after.
 constexpr int kPauseCheckMs = 20;
+
+// What was killed is waited for so long before its request is answered all the same: first a moment, then,
+// freed from whatever freezer the container has put it into, a little more.
+constexpr int kEndMs = 50;
+constexpr int kEndFreedMs = 450;
+constexpr int kMaxLingerMs = 10'000;
 
 // Zombie or not; false for one that is gone.
 bool HasFlag(pid_t pid, uint64_t flag) {
@@ -98,6 +106,14 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_NOT_STARTED", "the container is not started"));
   }
   if (init->exit) return ReplyError(asker, ContainerExited());
+  // What execs hold of descriptors must leave some for the records of those that run.
+  UniqueFd lowest(fcntl(null_device_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!lowest || !HasRoomAbove(lowest.get(), kKeptForWork)) {
+    Error error = Error::Of(EMFILE, "fcntl");
+    error.text = "too many execs are under way for the shim's limit on open files (ulimit -n)";
+    return ReplyError(asker, error);
+  }
+  lowest.Reset();
   if (id.empty() || id == "." || id == ".." || id.find('/') != std::string::npos) {
     return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "no process id: " + id));
   }
@@ -131,6 +147,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   exec->body = body;
   exec->process = std::make_shared<Process>();
   exec->process->id = id;
+  exec->process->started_by = asker;
   exec->process->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
   TellLess(exec->process);
   processes_[id] = exec->process;
@@ -222,6 +239,7 @@ void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid
   }
   process.pid = pid;
   by_pid_[pid] = exec->process;
+  exec_of_[pid] = exec;
   if (exec->failed) return ExecUndo(exec, *exec->failed);
   if (auto ticks = exec->clock->Ticks()) {
     process.start = *ticks;
@@ -339,7 +357,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   if (clients_.count() > 1) {
     clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
   }
-  execs_.erase(exec->asker);
+  ExecForget(*exec);
   loop_.Defer([this] {
     records_.Prepare();
     // The heap grows in the beginning and hardly later; what is new is still known to later children, at a
@@ -355,6 +373,12 @@ void Container::ExecCancelTimers(const std::shared_ptr<ExecOperation>& exec) {
   exec->timer = exec->retry = 0;
 }
 
+void Container::ExecForget(const ExecOperation& exec) {
+  if (exec.end != 0) loop_.Cancel(exec.end);
+  exec_of_.erase(exec.process->pid);
+  execs_.erase(Asker(exec.asker));
+}
+
 void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error) {
   if (!exec->failed) exec->failed = OrGone(std::move(error));
   ExecCancelTimers(exec);
@@ -364,7 +388,52 @@ void Container::ExecUndo(const std::shared_ptr<ExecOperation>& exec, Error error
   if (pid == 0) return ExecFail(exec);
   // Not yet reaped, so the pid is still this child's.
   kill(pid, SIGKILL);
-  target_->ReleaseFrozen(pid);
+  if (target_->IsPaused()) target_->ReleaseFrozen(pid);
+  if (exec->end == 0) exec->end = loop_.After(kEndMs, [this, exec] { ExecAwaitEnd(exec); });
+}
+
+void Container::ExecAwaitEnd(const std::shared_ptr<ExecOperation>& exec) {
+  // A container that may write cgroups can put it into a frozen one of its own.
+  const pid_t pid = exec->process->pid != 0 ? exec->process->pid : exec->joiner;
+  if (target_ && pid != 0) target_->ReleaseFrozen(pid);
+  exec->end = loop_.After(kEndFreedMs, [this, exec] {
+    exec->end = 0;
+    ExecAbandon(exec);
+  });
+}
+
+// It waits in the kernel where no signal reaches it, for a file system of the container's that does not
+// answer. The request is answered; the child is reaped whenever it ends, and cannot run anything before.
+void Container::ExecAbandon(const std::shared_ptr<ExecOperation>& exec) {
+  const pid_t pid = exec->process->pid != 0 ? exec->process->pid : exec->joiner;
+  std::string& text = exec->failed->text;
+  text += (text.empty() ? "" : "; ") + ("process " + std::to_string(pid)) +
+          " does not end by SIGKILL yet and is reaped later";
+  exec->process->stdio.reset();
+  Linger(pid, kEndFreedMs);
+  ExecFail(exec);
+}
+
+void Container::Linger(pid_t pid, int again_ms) {
+  lingering_[pid] = again_ms;
+  loop_.After(again_ms, [this, pid, again_ms] {
+    if (!lingering_.contains(pid)) return;
+    kill(pid, SIGKILL);
+    if (target_) target_->ReleaseFrozen(pid);
+    Linger(pid, std::min(2 * again_ms, kMaxLingerMs));
+  });
+}
+
+// Of an exec that ran before the word came that nobody wants it.
+void Container::ExecTakeBack(const Asker& asker, const std::string& id) {
+  auto process = Find(id);
+  if (process == nullptr || process->started_by != asker || !process->started) return;
+  process->unwanted = true;
+  if (!process->exit) {
+    (void)Kill(*process);
+  } else if (records_.Remove(id)) {
+    processes_.erase(id);
+  }
 }
 
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
@@ -376,7 +445,7 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);
-  execs_.erase(exec->asker);
+  ExecForget(*exec);
 }
 
 // The joiner's end, as a rule after it has made the process. Called while it is a zombie.
@@ -403,12 +472,9 @@ bool Container::ExecJoinerEnded(pid_t pid) {
 // client is told of the start first. Called while the process is a zombie. True: nothing more is to be done
 // for it.
 bool Container::ExecEnded(pid_t pid, int) {
-  auto known = by_pid_.find(pid);
-  if (known == by_pid_.end() || execs_.empty()) return false;
-  std::shared_ptr<ExecOperation> exec;
-  for (const auto& [asker, candidate] : execs_) {
-    if (candidate->process == known->second) exec = candidate;
-  }
+  auto known = exec_of_.find(pid);
+  if (known == exec_of_.end()) return false;
+  auto exec = known->second.lock();
   if (exec == nullptr) return false;
   if (!exec->failed) ExecReport(exec);
   // The joiner, or a container that has got hold of it, may still have the channel open: then no end of file

@@ -332,6 +332,11 @@ void Container::StartUndo(Error error, std::string log) {
   if (start_->timer != 0) loop_.Cancel(start_->timer);
   if (start_->retry != 0) loop_.Cancel(start_->retry);
   start_->timer = start_->retry = 0;
+  start_->answer = loop_.After(kUndoAnswerMs, [this] {
+    start_->answer = 0;
+    start_->error.text += "; what the start has left does not end by SIGKILL yet and is removed later";
+    StartAnswer();
+  });
   if (runs_.empty()) return StartUndoDelete();
   // Its end comes back here, through its `done`. A create that is killed half-way leaves cgroups that the
   // runtime's delete does not know of: it is given the time to come to its end.
@@ -421,7 +426,16 @@ void Container::StartUndoDelete() {
   });
 }
 
+// Whoever waits for the undo. Until it is over the container is one that is being started.
+void Container::StartAnswer() {
+  if (start_->asker.client != 0) ReplyError(start_->asker, start_->error, start_->log);
+  for (const Asker& cancel : start_->cancels) ReplyDone(cancel);
+  start_->asker = {};
+  start_->cancels.clear();
+}
+
 void Container::StartUndoDone() {
+  if (start_->answer != 0) loop_.Cancel(start_->answer);
   std::unique_ptr<StartOperation> done = std::move(start_);
   if (done->timer != 0) loop_.Cancel(done->timer);
   if (!RuntimeKnowsId()) unlink(kOwnRecord);
@@ -431,6 +445,7 @@ void Container::StartUndoDone() {
   unlink(LogPath().c_str());
   if (auto init = Find("init")) {
     by_pid_.erase(init->pid);
+    adopted_.erase(init->pid);
     if (init->adopted) loop_.Unwatch(init->adopted.get());
     processes_.erase("init");
   }

@@ -283,6 +283,7 @@ void Container::Adopt(const std::shared_ptr<Process>& process) {
                          (pidfd.error().err == ENOSYS && !IsAlive(process->pid, process->start)));
   if (gone) return ProcessEnded(process, ExitRecord::Unknown());
   if (pidfd) {
+    adopted_[process->pid] = process;
     process->adopted = std::move(*pidfd);
     auto watched = loop_.Watch(process->adopted.get(), EPOLLIN, [this, process](uint32_t) {
       loop_.Unwatch(process->adopted.get());
@@ -290,6 +291,7 @@ void Container::Adopt(const std::shared_ptr<Process>& process) {
     });
     if (watched) return;
     process->adopted.Reset();
+    adopted_.erase(process->pid);
   }
   // Out of descriptors or memory, or Linux before 5.3: it runs, and that is what is said of it.
   loop_.After(kAdoptRetryMs, [this, process] {
@@ -307,6 +309,8 @@ void Container::AdoptedEnded(const std::shared_ptr<Process>& process, int64_t pa
   }
   process->adopted.Reset();
   ProcessEnded(process, exit.status ? ExitRecord::FromWait(*exit.status) : ExitRecord::Unknown());
+  auto known = adopted_.find(process->pid);
+  if (known != adopted_.end() && known->second == process) adopted_.erase(known);
   LeaveIfIdle();
 }
 

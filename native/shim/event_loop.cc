@@ -21,6 +21,14 @@ uint64_t Tag(int fd, uint32_t generation) {
   return uint64_t{generation} << 32U | static_cast<uint32_t>(fd);
 }
 
+// Of a timer's id: the deadline, and a number that tells those of one millisecond apart.
+constexpr unsigned kSerialBits = 24;
+constexpr uint32_t kMaxSerial = (1U << kSerialBits) - 1;
+
+int64_t DeadlineOf(EventLoop::TimerId id) {
+  return static_cast<int64_t>(id >> kSerialBits);
+}
+
 }  // namespace
 
 Status EventLoop::Open() {
@@ -53,31 +61,27 @@ void EventLoop::Unwatch(int fd) {
 }
 
 EventLoop::TimerId EventLoop::After(int64_t milliseconds, std::function<void()> work) {
-  TimerId id = next_timer_++;
-  timers_.emplace(NowMs() + milliseconds, Timer{id, std::move(work)});
+  timer_serial_ = timer_serial_ % kMaxSerial + 1;
+  TimerId id = static_cast<TimerId>(NowMs() + milliseconds) << kSerialBits | timer_serial_;
+  timers_[id] = std::move(work);
   return id;
 }
 
 void EventLoop::Cancel(TimerId id) {
-  for (auto it = timers_.begin(); it != timers_.end(); ++it) {
-    if (it->second.id == id) {
-      timers_.erase(it);
-      return;
-    }
-  }
+  timers_.erase(id);
 }
 
 int EventLoop::NextTimeout() const {
   if (!deferred_.empty()) return 0;
   if (timers_.empty()) return -1;
-  int64_t left = timers_.begin()->first - NowMs();
+  int64_t left = DeadlineOf(timers_.begin()->first) - NowMs();
   return static_cast<int>(std::clamp<int64_t>(left, 0, INT_MAX));
 }
 
 void EventLoop::FireTimers() {
   int64_t now = NowMs();
-  while (!timers_.empty() && timers_.begin()->first <= now) {
-    auto work = std::move(timers_.begin()->second.work);
+  while (!timers_.empty() && DeadlineOf(timers_.begin()->first) <= now) {
+    auto work = std::move(timers_.begin()->second);
     timers_.erase(timers_.begin());
     work();
   }

@@ -41,10 +41,6 @@ class EventLoop {
     uint32_t generation;
     std::shared_ptr<Handler> handler;
   };
-  struct Timer {
-    TimerId id;
-    std::function<void()> work;
-  };
 
   int NextTimeout() const;
   void FireTimers();
@@ -52,10 +48,11 @@ class EventLoop {
 
   UniqueFd epoll_;
   std::unordered_map<int, Watched> watched_;
-  std::multimap<int64_t, Timer> timers_;
+  // By deadline: it is the upper part of an id.
+  std::map<TimerId, std::function<void()>> timers_;
   std::vector<std::function<void()>> deferred_;
   uint32_t generation_ = 0;
-  TimerId next_timer_ = 1;
+  uint32_t timer_serial_ = 0;
   bool stopped_ = false;
 };
 

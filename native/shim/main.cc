@@ -169,5 +169,6 @@ int main(int argc, char** argv) {
       [&](const Error& error) { Refuse(&first, error); });
   loop.Run();
   server.Close();
+  container.RemoveGrave();
   return 0;
 }

@@ -75,6 +75,9 @@ class Message {
     return End();
   }
 
+  // Bytes so far.
+  size_t size() const { return buffer_.GetSize(); }
+
   std::string Done() {
     writer_.EndObject();
     return {buffer_.GetString(), buffer_.GetSize()};

@@ -17,6 +17,8 @@ inline constexpr int64_t kFifoRetryMs = 5;
 inline constexpr int64_t kDefaultTimeoutMs = 15000;
 inline constexpr int64_t kUndoTimeoutMs = 10000;
 inline constexpr int64_t kCreateGraceMs = 2000;
+// Longer than an undo takes whose every step comes to its end: after it the answer is given all the same.
+inline constexpr int64_t kUndoAnswerMs = kCreateGraceMs + kUndoTimeoutMs + 3000;
 // A second: with nobody left to kill, whoever is still in a cgroup is in its last moments, or in a cgroup
 // that this container shares.
 inline constexpr int kCgroupTries = 100;
@@ -55,7 +57,8 @@ struct Container::StartOperation {
   UniqueFd console;  // the terminal's master, sent by the runtime
   EventLoop::TimerId timer = 0;
   EventLoop::TimerId retry = 0;
-  bool created = false;  // the runtime made it; undoing means deleting
+  EventLoop::TimerId answer = 0;  // of an undo: when it is answered whatever has become of it
+  bool created = false;           // the runtime made it; undoing means deleting
   bool runtime_ran = false;
   bool cut_off = false;  // by the end of an earlier shim
   bool undoing = false;
@@ -80,6 +83,7 @@ struct Container::ExecOperation {
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;
   EventLoop::TimerId retry = 0;
+  EventLoop::TimerId end = 0;  // of the wait for the end of a child that was killed
   std::optional<Error> failed;
 };
 

@@ -13,12 +13,14 @@
 #include <vector>
 
 #include "core/protection.h"
+#include "shim/descriptor_room.h"
+#include "shim/message.h"
 
 namespace lc::shim {
 namespace {
 
 constexpr const char* kSocket = "shim.sock";
-constexpr int kMaxClients = 256;
+constexpr int kBacklog = 256;    // of those that wait to be accepted
 constexpr int kMaxAccepts = 64;  // of one round of the loop
 
 bool IsSameUser(int fd) {
@@ -49,7 +51,7 @@ Status Server::Listen() {
   int bound = bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   umask(before);
   if (bound != 0) return Error::Sys("bind", kSocket);
-  if (listen(fd.get(), kMaxClients) != 0) return Error::Sys("listen", kSocket);
+  if (listen(fd.get(), kBacklog) != 0) return Error::Sys("listen", kSocket);
   listener_ = std::move(fd);
   spare_.Reset(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
   return Ok();
@@ -65,14 +67,28 @@ void Server::Accept() {
     if (!fd && (errno == EMFILE || errno == ENFILE)) {
       // Left in the queue it would wake the loop again at once, for ever.
       spare_.Reset();
-      UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).Reset();
+      Refuse(UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
       spare_.Reset(fcntl(listener_.get(), F_DUPFD_CLOEXEC, 3));
       continue;
     }
     if (!fd) return;
-    if (clients_.size() >= size_t{kMaxClients} || (!IsSameUser(fd.get()) && !Without("peer"))) continue;
-    AddClient(std::move(fd));
+    if (!IsSameUser(fd.get()) && !Without("peer")) continue;
+    if (HasRoomAbove(fd.get(), kKeptForClients)) {
+      AddClient(std::move(fd));
+    } else {
+      Refuse(std::move(fd));
+    }
   }
+}
+
+// Says why, in the place of the hello, and hangs up.
+void Server::Refuse(UniqueFd fd) {
+  if (!fd) return;
+  Error error = Error::Of(EMFILE, "accept");
+  error.text = "the shim serves " + std::to_string(clients_.size()) +
+               " connections and its limit on open files (ulimit -n) leaves room for no other";
+  FrameSocket socket(std::move(fd));
+  (void)socket.Send(Message().Add("event", "failed").AddError(error).Done());
 }
 
 void Server::AddClient(UniqueFd fd) {
@@ -90,31 +106,29 @@ void Server::OnClient(ClientId id, uint32_t events) {
   if (it == clients_.end()) return;
   FrameSocket* socket = it->second.get();
   if ((events & EPOLLOUT) != 0) {
-    if (!socket->Flush()) return Drop(id);
+    if (!socket->Flush()) return Drop(id, Cause::kGone);
     if (!socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN);
   }
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) return;
   std::vector<Frame> frames;
   auto state = socket->Read(&frames);
-  for (Frame& frame : frames) {
-    if (container_->finished()) return;
-    container_->Handle(id, frame.payload, std::move(frame.fds));
-  }
-  if (state != FrameSocket::State::kOpen) Drop(id);
+  container_->HandleAll(id, std::move(frames));
+  if (container_->finished() || state == FrameSocket::State::kOpen) return;
+  Drop(id, state == FrameSocket::State::kClosed ? Cause::kGone : Cause::kBroken);
 }
 
-void Server::Drop(ClientId id) {
+void Server::Drop(ClientId id, Cause cause) {
   auto it = clients_.find(id);
   if (it == clients_.end()) return;
   loop_.Unwatch(it->second->fd());
   clients_.erase(it);
-  container_->ClientGone(id);
+  container_->ClientGone(id, cause == Cause::kBroken);
 }
 
 void Server::SendTo(ClientId id, FrameSocket* socket, const std::string& message) {
   bool first = !socket->wants_flush();
   // A peer that reads no more is let go, but not in the middle of what the container is doing.
-  if (!socket->Queue(message)) return loop_.Defer([this, id] { Drop(id); });
+  if (!socket->Queue(message)) return loop_.Defer([this, id] { Drop(id, Cause::kBroken); });
   if (first) loop_.Defer([this, id] { Flush(id); });
 }
 
@@ -123,7 +137,7 @@ void Server::Flush(ClientId id) {
   auto it = clients_.find(id);
   if (it == clients_.end()) return;
   FrameSocket* socket = it->second.get();
-  if (!socket->Flush()) return Drop(id);
+  if (!socket->Flush()) return Drop(id, Cause::kGone);
   if (socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN | EPOLLOUT);
 }
 

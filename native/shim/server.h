@@ -30,8 +30,10 @@ class Server : public Clients {
 
  private:
   void Accept();
+  void Refuse(UniqueFd fd);
   void OnClient(ClientId id, uint32_t events);
-  void Drop(ClientId id);
+  enum class Cause { kGone, kBroken };
+  void Drop(ClientId id, Cause cause);
   void Flush(ClientId id);
   void SendTo(ClientId id, FrameSocket* socket, const std::string& message);
 

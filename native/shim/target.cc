@@ -289,7 +289,7 @@ void Target::Thaw() const {
 }
 
 void Target::ReleaseFrozen(pid_t pid) const {
-  if (freezer_v2_ || !IsPaused()) return;
+  if (freezer_v2_) return;
   auto layout = ReadLayout();
   auto own = ReadFile("/proc/self/cgroup");
   if (!layout || !own) return;

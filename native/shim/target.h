@@ -34,7 +34,8 @@ class Target {
   bool IsPaused() const;
   // So that a SIGKILL can take effect: a v1 freezer holds even dying processes.
   void Thaw() const;
-  // The same for one process: takes it out of a frozen v1 freezer, whoever froze that, into this shim's own.
+  // The same for one process: takes it out of a v1 freezer, the container's or one below it that is frozen by
+  // whomever, into this shim's own.
   void ReleaseFrozen(pid_t pid) const;
   // How many processes of the container the OOM killer has ended so far; 0 where the kernel does not count.
   uint64_t OomKills();

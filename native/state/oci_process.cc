@@ -392,7 +392,8 @@ std::optional<int> CapabilityNumber(const std::string& name) {
 Result<std::vector<int>> ParseCpuList(const std::string& text) {
   constexpr int kMaxCpu = 8191;
   Error invalid = Error::Of(EINVAL, "parse", text);
-  std::vector<int> out;
+  // Where ranges begin and end: a list may name the same processors any number of times.
+  std::array<int, kMaxCpu + 2> steps{};
   const char* at = text.data();
   const char* end = at + text.size();
   while (at < end) {
@@ -407,9 +408,15 @@ Result<std::vector<int>> ParseCpuList(const std::string& text) {
       if (range_error != std::errc() || last < first || last > kMaxCpu) return invalid;
       at = after_last;
     }
-    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    ++steps.at(static_cast<size_t>(first));
+    --steps.at(static_cast<size_t>(last) + 1);
     while (at < end && *at == ' ') ++at;
     if (at < end && *at++ != ',') return invalid;
+  }
+  std::vector<int> out;
+  for (int cpu = 0, ranges = 0; cpu <= kMaxCpu; ++cpu) {
+    ranges += steps.at(static_cast<size_t>(cpu));
+    if (ranges > 0) out.push_back(cpu);
   }
   if (out.empty()) return invalid;
   return out;

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -111,6 +112,68 @@ TEST_CASE("a peer that does not read is let go") {
   bool refused = false;
   for (int i = 0; i < 8 && !refused; ++i) refused = !a.Send(chunk).ok();
   CHECK(refused);
+}
+
+TEST_CASE("a peer that reads, but is always behind, is not let go") {
+  Pair pair;
+  FrameSocket a(std::move(pair.near));
+  FrameSocket b(std::move(pair.far));
+  const std::string chunk(64U << 10U, 'x');
+  size_t sent = 0;
+  size_t got = 0;
+  // 64 MiB in all, twice of what may wait at a time; one MiB does.
+  for (int i = 0; i < 1024; ++i) {
+    REQUIRE(a.Queue(chunk).ok());
+    ++sent;
+    REQUIRE(a.Flush().ok());
+    while (sent - got > 16) {
+      std::vector<Frame> frames;
+      REQUIRE(b.Read(&frames) == FrameSocket::State::kOpen);
+      got += frames.size();
+      REQUIRE(a.Flush().ok());
+    }
+    if (i > 16) CHECK(a.wants_flush());
+  }
+}
+
+TEST_CASE("descriptors that find no number are lost to their frame alone") {
+  Pair pair;
+  FrameSocket a(std::move(pair.near));
+  FrameSocket b(std::move(pair.far));
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  int null_device = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const std::string large(100'000, 'x');
+  REQUIRE(a.Send("one", {null_device}).ok());
+  REQUIRE(a.Send(large, {null_device, null_device, null_device}).ok());
+  REQUIRE(a.Send("three", {ends[1]}).ok());
+  std::vector<Frame> frames;
+  REQUIRE(b.Read(&frames) == FrameSocket::State::kOpen);
+  while (frames.empty()) REQUIRE(b.Read(&frames) == FrameSocket::State::kOpen);
+  CHECK(frames[0].fds.size() == 1);
+  frames.clear();
+  // One number is left, for three.
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  UniqueFd lowest(fcntl(null_device, F_DUPFD_CLOEXEC, 0));
+  rlimit little = before;
+  little.rlim_cur = static_cast<rlim_t>(lowest.get()) + 1;
+  lowest.Reset();
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &little) == 0);
+  while (frames.size() < 2 && b.Read(&frames) == FrameSocket::State::kOpen) {
+    if (!a.Flush()) break;
+  }
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE(frames.size() == 2);
+  CHECK(frames[0].payload == large);
+  CHECK(frames[0].cut_off);
+  CHECK(frames[0].fds.empty());
+  CHECK_FALSE(frames[1].cut_off);
+  REQUIRE(frames[1].fds.size() == 1);
+  CHECK(write(frames[1].fds[0].get(), "x", 1) == 1);
+  char got = 0;
+  CHECK(read(ends[0], &got, 1) == 1);
+  for (int fd : {ends[0], ends[1], null_device}) close(fd);
 }
 
 TEST_CASE("wrong lengths and descriptor counts are garbled, not believed") {

@@ -178,6 +178,10 @@ TEST_CASE("what no OCI process may hold is refused by its name") {
 TEST_CASE("CPU lists") {
   CHECK(*lc::ParseCpuList("0") == std::vector<int>{0});
   CHECK(*lc::ParseCpuList("0-2, 5") == std::vector<int>{0, 1, 2, 5});
+  // Each processor once: what a list of the greatest length would make fits into no memory.
+  std::string often = "0-8191";
+  for (int i = 0; i < 100'000; ++i) often += ",0-8191";
+  CHECK(lc::ParseCpuList(often)->size() == 8192);
   for (const char* bad : {"", ",", "1-", "-1", "a", "2-1", "0-99999999", "1;2"}) {
     CAPTURE(bad);
     CHECK_FALSE(lc::ParseCpuList(bad).ok());

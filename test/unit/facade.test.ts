@@ -46,9 +46,9 @@ async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLin
     onExit: ({ id }) => void log.push(`exit ${id}`),
     onWritten: (id) => void log.push(`written ${id}`),
     onCreated: (pid) => void log.push(`created ${pid}`),
+    onRuntimeLog: () => undefined,
     onDeleted: () => void log.push('deleted'),
     onClosed: () => void log.push('closed'),
-    onRuntimeLog: () => undefined,
   }
   link.listen(listener)
   return { link, log }
@@ -153,6 +153,103 @@ describe('a connection', () => {
       ShimLink.open(native as unknown as NativeBinding, 'web', 20, async () => 1, native.receiver),
     ).rejects.toMatchObject({ code: 'ERR_START_TIMEOUT' })
     expect(native.closed).toEqual([1])
+  })
+
+  it('tells what came between the hello and the first listener', async () => {
+    const native = new FakeNative()
+    const opening = ShimLink.open(
+      native as unknown as NativeBinding,
+      'web',
+      1000,
+      async () => 1,
+      native.receiver,
+    )
+    await new Promise((resolve) => setImmediate(resolve))
+    // In one read of the socket.
+    native.say(1, { event: 'hello', processes: [] }, { event: 'exit', process: 'a', exit })
+    const { link } = await opening
+    const told: string[] = []
+    link.listen({
+      onExit: ({ id }) => void told.push(id),
+      onWritten: () => undefined,
+      onRuntimeLog: () => undefined,
+      onCreated: () => undefined,
+      onDeleted: () => undefined,
+      onClosed: () => undefined,
+    })
+    expect(told).toEqual(['a'])
+  })
+
+  it('asks for processes until it has all of them', async () => {
+    const native = new FakeNative()
+    const opening = ShimLink.open(
+      native as unknown as NativeBinding,
+      'web',
+      1000,
+      async () => 1,
+      native.receiver,
+    )
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+    const of = (id: string): object => ({ id, pid: 2, starttime: 3 })
+    await turn()
+    native.say(1, { event: 'hello', processes: [of('a')], more: true })
+    await turn()
+    expect(native.sent.map(({ request }) => request)).toEqual([{ op: 'list', after: 'a', seq: 1 }])
+    native.say(1, { seq: 1, result: { processes: [of('b')], more: true } })
+    await turn()
+    expect(native.sent[1]?.request).toEqual({ op: 'list', after: 'b', seq: 2 })
+    native.say(1, { seq: 2, result: { processes: [of('c')] } })
+    expect((await opening).processes.map(({ id }) => id)).toEqual(['a', 'b', 'c'])
+    expect(native.refs).toBe(0)
+  })
+
+  it('gives an answer up after its time, tells the shim, and hears nothing of it any more', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    let late = false
+    const { seq, answer } = link.request(
+      { op: 'exec', process: 'job' },
+      { containerId: 'web', processId: 'job' },
+      () => void (late = true),
+      null,
+      [],
+      { limitMs: 20 },
+    )
+    const error: unknown = await answer.catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ code: 'ERR_START_TIMEOUT', containerId: 'web', processId: 'job' })
+    expect((error as Error).message).toContain('its shim, process 1, has not answered for 20 ms')
+    expect(native.sent.at(-1)?.request).toEqual({
+      op: 'cancel',
+      target: seq,
+      undo: true,
+      process: 'job',
+      seq: 0,
+    })
+    expect(native.refs).toBe(0)
+    expect(link.idle).toBe(true)
+    native.say(1, { seq, result: {} })
+    expect(late).toBe(false)
+    expect(link.closed).toBe(false)
+  })
+
+  it('reads what came while this thread was busy before it gives anything up', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    const { answer } = link.request({ op: 'x' }, {}, () => 'in time', null, [], { limitMs: 20 })
+    // The event loop runs its timers first, then it reads.
+    setTimeout(() => setImmediate(() => native.say(1, { seq: 1, result: {} })), 0)
+    const end = performance.now() + 60
+    while (performance.now() < end);
+    expect(await answer).toBe('in time')
+  })
+
+  it('rejects an aborted call though the shim says nothing', async () => {
+    const native = new FakeNative()
+    const { link } = await open(native)
+    const { seq, answer } = link.request({ op: 'exec' }, {}, () => undefined)
+    const reason = new Error('enough')
+    await expect(link.abortable(seq, answer, AbortSignal.abort(reason), { limitMs: 20 })).rejects.toBe(reason)
+    expect(native.refs).toBe(0)
   })
 
   it('of one number does not hear what is said to another', async () => {
