@@ -257,9 +257,12 @@ export function useContainers(runtime: RuntimeName, rootName = 'root'): Ground {
 
 /** The shim that serves the container now. */
 export function shimOf(container: Container): number {
-  const [pid, ...more] = shimsBelow(join(container.root, container.id)).filter(
-    (candidate) => procStat(candidate)?.parent !== process.pid,
-  )
+  const candidates = shimsBelow(join(container.root, container.id))
+  // Not what it has forked and what is yet to execute the runtime.
+  const [pid, ...more] = candidates.filter((candidate) => {
+    const parent = procStat(candidate)?.parent
+    return parent !== undefined && parent !== process.pid && !candidates.includes(parent)
+  })
   if (pid === undefined || more.length > 0) {
     throw new Error(`container ${container.id} has ${more.length + (pid === undefined ? 0 : 1)} shims`)
   }
