@@ -245,19 +245,22 @@ describe.skipIf(skip)('the protocol of the shim', () => {
     const sockets: Socket[] = []
     let greeted = 0
     let ended = 0
-    for (let n = 0; n < 1000; n += 100) {
-      for (let i = 0; i < 100; ++i) {
-        const socket = connect(socketOf(container))
-        socket.on('error', () => undefined)
-        socket.on('close', () => ++ended)
-        socket.once('data', () => ++greeted)
-        sockets.push(socket)
+    try {
+      for (let n = 0; n < 1000; n += 100) {
+        for (let i = 0; i < 100; ++i) {
+          const socket = connect(socketOf(container))
+          socket.on('error', () => undefined)
+          socket.on('close', () => ++ended)
+          socket.once('data', () => ++greeted)
+          sockets.push(socket)
+        }
+        await eventually('a hello for each', () => greeted === sockets.length)
       }
-      await eventually('a hello for each', () => greeted === sockets.length)
+      expect(ended).toBe(0)
+      expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
+    } finally {
+      for (const socket of sockets) socket.destroy()
     }
-    expect(ended).toBe(0)
-    expect((await run(container, 'echo alive')).stdout).toBe('alive\n')
-    for (const socket of sockets) socket.destroy()
     await expectWell(container, open)
   })
 

@@ -340,10 +340,14 @@ describe.skipIf(skip)('any number', () => {
       await loaded.delete({ force: true })
       expect(existsSync(directory)).toBe(false)
     } finally {
-      const left = await Container.load(root, id, { timeout: 60_000 }).catch(() => null)
-      await left?.delete({ force: true })
-      await eventually('its shim is gone', () => shimsBelow(root).length === 0)
-      rmSync(root, { recursive: true })
+      try {
+        const left = await Container.load(root, id, { timeout: 60_000 }).catch(() => null)
+        await left?.delete({ force: true })
+        await eventually('its shim is gone', () => shimsBelow(root).length === 0)
+      } finally {
+        for (const pid of shimsBelow(root)) process.kill(pid, 'SIGKILL')
+        rmSync(root, { recursive: true })
+      }
     }
   })
 
