@@ -160,6 +160,7 @@
     "addon_ldflags": [
       "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-Wl,--build-id=none"
     ],
-    "shim_ldflags": ["-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--build-id=none"]
+    "shim_cflags": ["-flto=auto", "-Oz", "-fconserve-stack"],
+    "shim_ldflags": ["-flto=auto", "-Oz", "-fconserve-stack", "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--build-id=none"]
   }
 }

@@ -36,7 +36,7 @@
         "<@(core_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)", "<@(seccomp_sources)",
         "<@(shim_sources)", "<@(shim_main_sources)", "<@(no_exceptions_sources)"
       ],
-      "cflags": ["<!@(sh scripts/toolchain.sh shim cflags)"],
+      "cflags": ["<@(shim_cflags)", "<!@(sh scripts/toolchain.sh shim cflags)"],
       "cflags!": ["-D_FORTIFY_SOURCE=2"],
       "ldflags!": ["-rdynamic"],
       "ldflags": ["<@(shim_ldflags)", "<!@(sh scripts/toolchain.sh shim ldflags)"],
