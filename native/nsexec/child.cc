@@ -202,10 +202,10 @@ void SetCapabilities(const ChildPlan& plan, int channel) {
   }
   Check(channel, syscall(SYS_capset, &header, data) == 0, "capset");
   Check(channel, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "PR_CAP_AMBIENT");
+  // What is not in both permitted and inheritable the kernel refuses; runc warns and goes on without it.
+  ambient &= plan.permitted & inheritable;
   for (unsigned capability = 0; capability < 64; ++capability) {
-    if ((ambient >> capability & 1U) == 0) continue;
-    // Not in both permitted and inheritable: the kernel refuses, runc warns and goes on without it.
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    if ((ambient >> capability & 1U) != 0) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
   }
 }
 

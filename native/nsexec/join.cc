@@ -151,22 +151,17 @@ void OwnStdio(const ChildPlan& plan, int channel) {
   }
 }
 
-// Moves what stays above the standard numbers first, so that no dup2 runs over a source.
+// The shim's own descriptors are above the standard numbers, so that no dup2 runs over a source; the channel
+// comes last, since its new number may be that of one.
 int PlaceDescriptors(const ChildPlan& plan, int channel) {
-  int sources[3];
-  for (int i = 0; i < 3; ++i) {
-    sources[i] = -1;
-    if (plan.terminal) continue;
-    sources[i] = fcntl(plan.stdio[i], F_DUPFD_CLOEXEC, 10);
-    Check(channel, sources[i] >= 0, "fcntl");
+  for (int i = 0; i < 3 && !plan.terminal; ++i) {
+    if (plan.stdio[i] < 3) Fail(channel, "dup2", EBADF);
+    Check(channel, dup2(plan.stdio[i], i) == i, "dup2");
   }
   if (channel != kChannel) {
     Check(channel, dup3(channel, kChannel, O_CLOEXEC) == kChannel, "dup3");
   }
   channel = kChannel;
-  for (int i = 0; i < 3 && !plan.terminal; ++i) {
-    Check(channel, dup2(sources[i], i) == i, "dup2");
-  }
   // A terminal's are opened in its place. What is there meanwhile is the shim's.
   for (int i = 0; i < 3 && plan.terminal; ++i) close(i);
   if (Without("host-null")) dup2(open("/dev/null", O_RDWR), 0);
