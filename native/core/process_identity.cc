@@ -109,6 +109,8 @@ std::optional<uint64_t> StartClock::Ticks() const {
 Result<UniqueFd> OpenPidfd(pid_t pid, uint64_t start) {
   if (pid <= 0) return Error::Of(ESRCH, "pidfd_open");
   UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  // A number that is left as that of a session or a thread is no process's: EINVAL, ENOENT on later kernels.
+  if (!fd && (errno == EINVAL || errno == ENOENT)) return Error::Of(ESRCH, "pidfd_open");
   if (!fd) return Error::Sys("pidfd_open");
   auto stat = ReadProcStat(pid);
   if (!stat && IsShortage(stat.error())) return stat.error();

@@ -168,7 +168,8 @@ void Container::Reap(pid_t pid, int status) {
     by_pid_.erase(pid);
     return;
   }
-  if (start_ || !joiners_.empty()) orphans_[pid] = status;
+  if (start_) orphans_[pid] = status;
+  if (!joiners_.empty()) unclaimed_[pid] = launches_;
 }
 
 void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {

@@ -180,6 +180,7 @@ class Container {
   bool ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const Error& error);
   void ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid);
   bool ExecJoinerEnded(pid_t pid);
+  void ForgetUnclaimed();
   Status ExecDirectory(const std::shared_ptr<ExecOperation>& exec);
   Status ExecName(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
@@ -236,16 +237,22 @@ class Container {
   std::map<pid_t, int> lingering_;
   std::map<pid_t, RunInFlight> runs_;
   std::optional<RuntimeRun> last_run_;
-  std::map<pid_t, int>
-      orphans_;  // ended children that nobody knew yet, while a start or a joiner is under way
+  std::map<pid_t, int> orphans_;  // ended children that nobody knew yet, while a start is under way
   std::unique_ptr<Target> target_;
   uint64_t oom_kills_ = 0;  // the container's counter when it was last looked at
   OomLog oom_log_;
   int unrecorded_ = 0;  // exits that could not be written yet
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
-  std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
-      joiners_;  // first tasks of execs, until they are reaped
+  // First tasks of execs, until they are reaped, each with the number of its launch.
+  struct Joiner {
+    std::weak_ptr<ExecOperation> exec;
+    uint64_t launch = 0;
+  };
+  std::unordered_map<pid_t, Joiner> joiners_;
+  uint64_t launches_ = 0;
+  // Children that ended before any joiner named them, with the last launch before that.
+  std::unordered_map<pid_t, uint64_t> unclaimed_;
   std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
       exec_of_;  // execs whose process is there, until it runs or is reaped
   ExecRecords records_;

@@ -155,7 +155,7 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   exec->timer = loop_.After(TimeoutOf(request), [this, exec] {
     exec->timer = 0;
     Error error = Error::Coded("ERR_START_TIMEOUT", "the exec took longer than its timeout");
-    if (exec->process->pid == 0) {
+    if (exec->process->pid == 0 && exec->joiner == 0) {
       error = Error::Of(ENXIO, "open", exec->process->stdio->waiting_for())
                   .With("ERR_START_TIMEOUT", "nobody opened the FIFO for reading");
     }
@@ -205,7 +205,7 @@ Status Container::ExecLaunch(const std::shared_ptr<ExecOperation>& exec) {
   auto started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
   if (!started) return started.error();
   exec->joiner = started->joiner;
-  joiners_[exec->joiner] = exec;
+  joiners_[exec->joiner] = {exec, ++launches_};
   exec->channel = std::move(started->channel);
   return loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
 }
@@ -229,7 +229,7 @@ bool Container::ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const 
 // The process is there, and waits.
 void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid) {
   Process& process = *exec->process;
-  if (orphans_.erase(pid) > 0) {
+  if (unclaimed_.erase(pid) > 0) {
     // It has ended already and is reaped, so the number is nobody's; its reason may lie in the channel.
     auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan, exec->joiner);
     Error error = KilledBefore();
@@ -448,11 +448,20 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   ExecForget(*exec);
 }
 
+// What ended before the oldest of the joiners was launched is no process of theirs; its number may come
+// again.
+void Container::ForgetUnclaimed() {
+  if (unclaimed_.empty()) return;
+  uint64_t oldest = launches_ + 1;
+  for (const auto& [pid, joiner] : joiners_) oldest = std::min(oldest, joiner.launch);
+  std::erase_if(unclaimed_, [oldest](const auto& ended) { return ended.second < oldest; });
+}
+
 // The joiner's end, as a rule after it has made the process. Called while it is a zombie.
 bool Container::ExecJoinerEnded(pid_t pid) {
   auto known = joiners_.find(pid);
   if (known == joiners_.end()) return false;
-  auto exec = known->second.lock();
+  auto exec = known->second.exec.lock();
   joiners_.erase(known);
   if (exec != nullptr && exec->joiner == pid && !exec->answered) {
     // What it said before its end comes first.
@@ -464,7 +473,7 @@ bool Container::ExecJoinerEnded(pid_t pid) {
       ExecFail(exec);
     }
   }
-  if (joiners_.empty() && !start_) orphans_.clear();
+  ForgetUnclaimed();
   return true;
 }
 
