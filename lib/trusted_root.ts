@@ -1,23 +1,29 @@
 // Whether a root directory is beyond other users' reach: state.json in it names a program that root runs.
 import type { Stats } from 'node:fs'
-import { realpath, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError } from './errors.js'
+import { lstat, readlink } from 'node:fs/promises'
+import { constants } from 'node:os'
+import { dirname, isAbsolute, join } from 'node:path'
+import { ContainerError, errnoOf, fromNodeError, toContainerError } from './errors.js'
 
 const groupOrOthersWrite = 0o022
 const sticky = 0o1000
+/** As many as the kernel follows in one path. */
+const maxLinks = 40
 
-/** Roots that were found to be as they should be: each directory from the root on up, and what it was then. */
+/** Roots that passed the check: every directory and link that leads to them, and what it was then. */
 const trusted = new Map<string, Map<string, string>>()
-/** Of those who ask at once, one looks. */
+/** Checks under way, shared by all who ask for the same root meanwhile. */
 const asked = new Map<string, Promise<void>>()
 
-/** Why another user could change what lies in that directory; null where none can. */
-function weakness(path: string, { mode, uid }: Stats, isRoot: boolean): string | null {
+/** Why another user could change what lies in that directory, or where that link leads; null where none can. */
+function weakness(path: string, found: Stats, isRoot: boolean): string | null {
+  const { mode, uid } = found
   if (uid !== 0 && uid !== process.geteuid?.()) {
-    return `'${path}' belongs to user ${uid}; give it to root (chown 0 '${path}')`
+    return `'${path}' belongs to user ${uid}; give it to root (chown -h 0 '${path}')`
   }
-  // In a sticky directory, as /tmp is, nobody removes or renames what is another's; but everybody may add to it.
+  // The mode of a link means nothing. In a sticky directory, as /tmp is, users may add files, but may not remove or
+  // rename those of others.
+  if (found.isSymbolicLink()) return null
   if ((mode & groupOrOthersWrite) === 0 || (!isRoot && (mode & sticky) !== 0)) return null
   return `other users may write to '${path}', mode ${(mode & 0o7777).toString(8)} (chmod go-w '${path}')`
 }
@@ -29,7 +35,7 @@ function identity({ dev, ino, mode, uid }: Stats): string {
 async function isUnchanged(root: string): Promise<boolean> {
   const seen = [...(trusted.get(root) ?? [])]
   const same = seen.map(([path, was]) =>
-    stat(path).then(
+    lstat(path).then(
       (is) => identity(is) === was,
       () => false,
     ),
@@ -37,44 +43,62 @@ async function isUnchanged(root: string): Promise<boolean> {
   return seen.length > 0 && (await Promise.all(same)).every(Boolean)
 }
 
-/** What does not exist yet is as safe as the directory that it would be made in. */
-async function nearest(root: string): Promise<string> {
-  for (let path = root; ; path = dirname(path)) {
-    try {
-      return await realpath(path)
-    } catch (error) {
-      const missing = ['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')
-      if (!missing || path === '/') throw fromNodeError(error)
-    }
-  }
+function names(path: string): string[] {
+  return path.split('/').filter((name) => name !== '' && name !== '.')
 }
 
 async function look(root: string): Promise<void> {
   if (await isUnchanged(root)) return
   trusted.delete(root)
-  const real = await nearest(root)
-  const there = await stat(root).then(identity, () => null)
   const seen = new Map<string, string>()
-  if (there !== null) seen.set(root, there)
-  for (let path = real; ; path = dirname(path)) {
-    const found = await stat(path)
-    const weak = weakness(path, found, there === identity(found))
-    if (weak !== null) {
-      throw new ContainerError(
-        'ERR_STATE_CORRUPT',
-        `root '${root}' is not used, since state.json in it names programs that root runs: ${weak}`,
-        { path },
-      )
+  const refuse = (path: string, found: Stats, isRoot: boolean): void => {
+    const weak = weakness(path, found, isRoot)
+    if (weak === null) return
+    throw new ContainerError(
+      'ERR_STATE_CORRUPT',
+      `root '${root}' is not used, because root runs programs that state.json in it names: ${weak}`,
+      { path },
+    )
+  }
+  // As the kernel walks: who may replace a link on the way leads to a root of his own.
+  let at = '/'
+  let links = 0
+  const ahead = names(root)
+  for (let name: string | undefined = '.'; name !== undefined; name = ahead.shift()) {
+    const path = name === '..' ? dirname(at) : join(at, name)
+    let found: Stats
+    try {
+      found = await lstat(path)
+    } catch (error) {
+      // What does not exist yet is as safe as the directory that it would be made in.
+      if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return
+      throw fromNodeError(error)
     }
     seen.set(path, identity(found))
-    if (path === '/') break
+    if (!found.isSymbolicLink()) {
+      refuse(path, found, ahead.length === 0)
+      at = path
+      continue
+    }
+    if (++links > maxLinks) {
+      const { ELOOP } = constants.errno
+      throw toContainerError({ code: 'ERR_SYSCALL', errno: ELOOP, syscall: 'lstat', path: root })
+    }
+    refuse(path, found, false)
+    const target = await readlink(path)
+    if (isAbsolute(target)) at = '/'
+    ahead.unshift(...names(target))
   }
-  if (there !== null) trusted.set(root, seen)
+  // Again: the last link may have led here by `.`, `..` or `/`.
+  refuse(at, await lstat(at), true)
+  trusted.set(root, seen)
 }
 
 /**
- * ERR_STATE_CORRUPT with the path where the root, or a directory above it, belongs to another user than root and this
- * program's, or may be written by one; above it a sticky directory will do. ERR_SYSCALL where that cannot be seen.
+ * Checks that no user but root and this program's can change or replace the root. Looks at each directory and each
+ * symbolic link that leads to it; a directory above the root may be sticky.
+ * @throws {ContainerError} ERR_STATE_CORRUPT with the `path` that another user owns or may write to.
+ * @throws {ContainerError} ERR_SYSCALL if one of them cannot be examined.
  */
 export function checkTrusted(root: string): Promise<void> {
   let looking = asked.get(root)

@@ -3,6 +3,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -10,6 +11,7 @@ import {
   rmSync,
   symlinkSync,
 } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
@@ -112,6 +114,48 @@ describe.skipIf(skip)('a root in the reach of another user', () => {
     await (await ground.create({ root: link })).delete()
     chmodSync(above, 0o777)
     await expectCode(Container.list(link), 'ERR_STATE_CORRUPT')
+  })
+
+  test('a symbolic link on the way that another user may replace is refused', async () => {
+    const root = ground.newPath('good')
+    const container = await ground.create({ root })
+    const above = ground.newPath('links')
+    mkdirSync(above)
+    symlinkSync(root, join(above, 'link'))
+    const further = ground.newPath('further')
+    symlinkSync(join(above, 'link'), further)
+    const refusedAt = async (path: string): Promise<void> => {
+      for (const from of [join(above, 'link'), further]) {
+        expect((await expectCode(Container.list(from), 'ERR_STATE_CORRUPT')).path).toBe(path)
+        expect((await expectCode(Container.load(from, container.id), 'ERR_STATE_CORRUPT')).path).toBe(path)
+        expect((await expectCode(ground.create({ root: from }), 'ERR_STATE_CORRUPT')).path).toBe(path)
+      }
+    }
+    expect(await Container.list(further)).toEqual([container.id])
+    lchownSync(join(above, 'link'), 1000, 1000)
+    await refusedAt(join(above, 'link'))
+    lchownSync(join(above, 'link'), 0, 0)
+    chownSync(above, 1000, 1000)
+    await refusedAt(above)
+    chownSync(above, 0, 0)
+    chmodSync(above, 0o1777)
+    expect(await Container.list(further)).toEqual([container.id])
+  })
+
+  test('links that lead to a sticky directory or in a circle are no root', async () => {
+    const above = ground.newPath('sticky')
+    mkdirSync(join(above, 'below'), { recursive: true })
+    chmodSync(above, 0o1777)
+    const link = ground.newPath('link')
+    for (const target of [above, `${above}/`, `${above}/.`, `${above}/below/..`]) {
+      symlinkSync(target, link)
+      expect((await expectCode(Container.list(link), 'ERR_STATE_CORRUPT')).path).toBe(above)
+      rmSync(link)
+    }
+    symlinkSync(link, link)
+    const error = await expectCode(Container.list(link), 'ERR_SYSCALL')
+    expect(error.errno).toBe(constants.errno.ELOOP)
+    rmSync(link)
   })
 
   test('a shim that is started for such a directory does not serve it', async () => {
