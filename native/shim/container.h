@@ -174,6 +174,7 @@ class Container {
   std::optional<Error> Gone() const;
   Error OrGone(Error error) const;
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
+  Result<nsexec::Plan> ExecPlan(const JsonValue& request, std::string_view body);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
   void ExecFork(const std::shared_ptr<ExecOperation>& exec);
   Status ExecLaunch(const std::shared_ptr<ExecOperation>& exec);

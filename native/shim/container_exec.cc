@@ -97,6 +97,21 @@ Error Container::OrGone(Error error) const {
                                "the first thread of init has ended, and with it the way into its namespaces");
 }
 
+// A function of its own: the document takes 12 KiB of the stack, on which Exec() has others to call.
+[[gnu::noinline]] Result<nsexec::Plan> Container::ExecPlan(const JsonValue& request, std::string_view body) {
+  JsonDocument json;
+  if (!ParseJson(body, &json)) return Error::Coded("ERR_INVALID_ARG_VALUE", "the process is no JSON object");
+  // A program of an earlier version names none: then all counts as typed.
+  const TypedMembers typed{.all = Member(request, "typed") == nullptr,
+                           .names = StringsMember(request, "typed"),
+                           .crun = target_->is_crun()};
+  auto process = ParseOciProcess(json, typed);
+  if (!process) return process.error();
+  auto plan = target_->PlanFor(*process);
+  if (!plan) return OrGone(plan.error());
+  return plan;
+}
+
 void Container::Exec(const Asker& asker, const JsonValue& request, std::string_view body,
                      std::vector<UniqueFd> fds) {
   std::string id = StringMember(request, "process").value_or("");
@@ -123,18 +138,8 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
     return ReplyError(asker, Error::Coded("ERR_CONTAINER_PAUSED", "the container is being checkpointed"));
   }
   if (target_->IsPaused()) return ReplyError(asker, Paused());
-  JsonDocument json;
-  if (!ParseJson(body, &json)) {
-    return ReplyError(asker, Error::Coded("ERR_INVALID_ARG_VALUE", "the process is no JSON object"));
-  }
-  // A program of an earlier version names none: then all counts as typed.
-  const TypedMembers typed{.all = Member(request, "typed") == nullptr,
-                           .names = StringsMember(request, "typed"),
-                           .crun = target_->is_crun()};
-  auto process = ParseOciProcess(json, typed);
-  if (!process) return ReplyError(asker, process.error());
-  auto plan = target_->PlanFor(*process);
-  if (!plan) return ReplyError(asker, OrGone(plan.error()));
+  auto plan = ExecPlan(request, body);
+  if (!plan) return ReplyError(asker, plan.error());
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
   // All that is done to processes goes through this shim; what else has the name is found before the fork,

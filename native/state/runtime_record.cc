@@ -127,20 +127,23 @@ Result<RuntimeRecord> ParseRuncState(std::string_view text, const std::string& p
   return record;
 }
 
-Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config,
-                                      const std::string& path) {
+namespace {
+
+// One document at a time: each takes 12 KiB of the stack.
+[[gnu::noinline]] Status ReadStatus(std::string_view status, const std::string& path, RuntimeRecord* record) {
   JsonDocument json;
   if (!ParseJson(status, &json) || !json.IsObject()) return Corrupt(path, "not a JSON object");
-  RuntimeRecord record;
-  record.kind = RuntimeRecord::Kind::kCrun;
   auto pid = IntMember(json, "pid");
   auto start = UintMember(json, "process-start-time");
   if (!pid || *pid < 0 || *pid > INT32_MAX) return Corrupt(path, "pid is missing or no pid");
-  record.init_pid = static_cast<pid_t>(*pid);
-  record.init_start = start.value_or(0);
-  record.cgroup_path = StringMember(json, "cgroup-path").value_or("");
-  record.systemd_cgroup = BoolMember(json, "systemd-cgroup").value_or(false);
+  record->init_pid = static_cast<pid_t>(*pid);
+  record->init_start = start.value_or(0);
+  record->cgroup_path = StringMember(json, "cgroup-path").value_or("");
+  record->systemd_cgroup = BoolMember(json, "systemd-cgroup").value_or(false);
+  return Ok();
+}
 
+[[gnu::noinline]] Status ReadConfig(std::string_view config, const std::string& path, RuntimeRecord* record) {
   JsonDocument oci;
   if (!ParseForeignJson(std::string(config), &oci) || !oci.IsObject())
     return Corrupt(path, "the saved config.json is not a JSON object");
@@ -151,27 +154,39 @@ Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view 
       for (const JsonValue& item : namespaces->GetArray()) {
         auto type = StringMember(item, "type");
         if (!type) continue;
-        if (*type == "pid") record.own_pid_namespace = StringMember(item, "path").value_or("").empty();
-        record.namespaces.push_back(std::move(*type));
+        if (*type == "pid") record->own_pid_namespace = StringMember(item, "path").value_or("").empty();
+        record->namespaces.push_back(std::move(*type));
       }
     }
-    record.has_seccomp = IsNonEmpty(Member(*linux_config, "seccomp"));
-    record.mount_label = StringMember(*linux_config, "mountLabel").value_or("");
+    record->has_seccomp = IsNonEmpty(Member(*linux_config, "seccomp"));
+    record->mount_label = StringMember(*linux_config, "mountLabel").value_or("");
     if (const JsonValue* rdt = Member(*linux_config, "intelRdt")) {
       std::string name = StringMember(*rdt, "closID").value_or(path.substr(0, path.rfind('/')));
-      record.intel_rdt_path = "/sys/fs/resctrl/" + name.substr(name.rfind('/') + 1);
+      record->intel_rdt_path = "/sys/fs/resctrl/" + name.substr(name.rfind('/') + 1);
     }
-    record.has_memory_policy = IsNonEmpty(Member(*linux_config, "memoryPolicy"));
+    record->has_memory_policy = IsNonEmpty(Member(*linux_config, "memoryPolicy"));
     if (const JsonValue* personality = Member(*linux_config, "personality")) {
-      record.personality = StringMember(*personality, "domain").value_or("LINUX") == "LINUX32" ? 8U : 0U;
+      record->personality = StringMember(*personality, "domain").value_or("LINUX") == "LINUX32" ? 8U : 0U;
     }
   }
   if (const JsonValue* process = Member(oci, "process")) {
-    if (auto score = IntMember(*process, "oomScoreAdj")) record.oom_score_adj = static_cast<int>(*score);
+    if (auto score = IntMember(*process, "oomScoreAdj")) record->oom_score_adj = static_cast<int>(*score);
     if (const JsonValue* user = Member(*process, "user")) {
-      if (auto umask = UintMember(*user, "umask")) record.umask = static_cast<uint32_t>(*umask);
+      if (auto umask = UintMember(*user, "umask")) record->umask = static_cast<uint32_t>(*umask);
     }
   }
+  return Ok();
+}
+
+}  // namespace
+
+Result<RuntimeRecord> ParseCrunStatus(std::string_view status, std::string_view config,
+                                      const std::string& path) {
+  RuntimeRecord record;
+  record.kind = RuntimeRecord::Kind::kCrun;
+  auto read = ReadStatus(status, path, &record);
+  if (read) read = ReadConfig(config, path, &record);
+  if (!read) return read.error();
   return record;
 }
 
