@@ -1,13 +1,16 @@
 // What a hostile container sees of an exec from its first moment on: nothing that is not the container's own.
-import { chmodSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Container, Process } from '../../lib/index.js'
 import { capabilities, type Config } from '../support/bundle.js'
 import { compileProgram } from '../support/compile.js'
-import { useContainers } from '../support/containers.js'
+import { shimOf, useContainers } from '../support/containers.js'
+import { run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { statusLine } from '../support/processes.js'
+import { descriptors, isAlive, statusLine } from '../support/processes.js'
+import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
 // An emulated machine takes 15 to 40 times as long for each.
@@ -27,6 +30,10 @@ function allCapabilities(): string[] {
     .split(' ')
     .filter((_, bit) => (held >> BigInt(bit)) & 1n)
     .map((name) => `CAP_${name.toUpperCase()}`)
+}
+
+function childrenOf(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
 }
 
 function inUserNamespace(config: Config): void {
@@ -121,4 +128,53 @@ describe.skipIf(skip).each(runtimes)('what an exec shows, %s', (runtime) => {
       }
     })
   }
+
+  test('a container that takes the channel of an exec ends that exec at the most', async () => {
+    const victim = spawn('sleep', ['1000'], { stdio: 'ignore' })
+    const container = await ground.running({
+      timeout: 1000,
+      bundle: ground.bundle((config: Config) => {
+        const held = allCapabilities()
+        config.process.capabilities = { bounding: held, effective: held, permitted: held }
+      }),
+    })
+    try {
+      const watcher = await container.exec(
+        'watcher',
+        { args: ['/bin/watch', 'rob', marker, String(victim.pid)] },
+        { stdin: 'pipe', stdout: 'pipe' },
+      )
+      let output = ''
+      watcher.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
+      await eventually('the watcher is ready', () => output.includes('ready'))
+      const shim = shimOf(container)
+      const before = descriptors(shim).size
+      let robbed = 0
+      for (let round = 0; round < 400 && robbed < 12; ++round) {
+        const id = `robbed-${round}`
+        await container.exec(id, { args: ['/bin/true'] }, { stdout: 'pipe' }).then(
+          async (job) => {
+            job.stdout?.resume()
+            await job.wait()
+            await container.removeProcess(id)
+          },
+          (error: unknown) => expect(error).toMatchObject({ name: 'ContainerError' }),
+        )
+        output = output.replace(/^early.*$/m, '')
+        watcher.stdin?.write('\n')
+        await eventually('the watcher answers', () => /^early \d+$/m.test(output))
+        robbed = Number(/^early (\d+)$/m.exec(output)?.[1])
+      }
+      expect(robbed).toBeGreaterThanOrEqual(12)
+      expect(isAlive(victim.pid ?? 0)).toBe(true)
+      await watcher.kill('SIGKILL')
+      await watcher.wait()
+      expect((await run(container, 'echo well')).stdout).toBe('well\n')
+      expect(shimOf(container)).toBe(shim)
+      await eventually('the shim holds no more than before', () => descriptors(shim).size <= before)
+      await eventually('it has no child left', () => childrenOf(shim).length === 1)
+    } finally {
+      victim.kill('SIGKILL')
+    }
+  })
 })
