@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <climits>
 #include <csignal>
 #include <cstring>
 #include <span>
@@ -52,6 +53,8 @@ std::optional<std::string_view> Find(const Texts& env, std::string_view prefix) 
 std::vector<std::string> Candidates(const std::string& name, std::string_view path) {
   if (name.find('/') != std::string::npos) return {name};
   std::vector<std::string> out;
+  // No directory has such a file; and each entry of PATH would get a copy of it.
+  if (name.size() > NAME_MAX) return out;
   while (!path.empty()) {
     size_t colon = path.find(':');
     std::string_view directory = path.substr(0, colon);

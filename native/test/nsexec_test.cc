@@ -347,3 +347,17 @@ TEST_CASE("the environment has each name once, with its last value, however many
   close(ends[0]);
   CHECK(std::string(text) == "0\n20000\n1\n");
 }
+
+TEST_CASE("a name that no file can have is looked for in no entry of PATH") {
+  auto plan = PlanOf({std::string(100'000, 'x')}, -1);
+  std::string path = "PATH=";
+  for (int i = 0; i < 50'000; ++i) path += "/a:";
+  plan.env = {path};
+  auto started = StartIt(plan);
+  REQUIRE(started.ok());
+  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
+  auto outcome = Await(started->channel.get(), plan);
+  CHECK(outcome.kind == Outcome::Kind::kFailed);
+  CHECK(outcome.error.err == ENOENT);
+  StatusOf(started->pid);
+}
