@@ -551,10 +551,13 @@ function noAnswer(
   shim: number | null,
   waitedMs: number,
 ): ContainerError {
-  const which = shim === null ? 'its shim' : `its shim, process ${shim},`
+  const which =
+    shim === null
+      ? `its shim (pgrep -fx 'libcontainer-shim .*/${containerId}' finds it)`
+      : `its shim, process ${shim},`
   return new ContainerError(
     'ERR_START_TIMEOUT',
-    `container '${containerId}': ${which} has not answered for ${waitedMs} ms; it may be stopped, or overloaded`,
+    `container '${containerId}': ${which} has not answered for ${waitedMs} ms; it may be overloaded, or stopped (kill -CONT)`,
     context,
   )
 }
