@@ -90,9 +90,9 @@ export interface StartOptions extends StdioOptions {
    */
   signal?: AbortSignal
   /**
-   * Hands regular files (a path, a number, `'inherit'`) over as they are: the program can seek and map them, and also change
-   * the host's inode: its mode, its owner, its whole content. Default: `false`, the shim copies the bytes, so that the
-   * container never holds the file.
+   * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
+   * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
+   * that the container never holds the file.
    */
   direct?: boolean
 }
@@ -100,9 +100,9 @@ export interface StartOptions extends StdioOptions {
 /** How a process is started in a container: its streams. */
 export interface ExecOptions extends StdioOptions {
   /**
-   * Hands regular files (a path, a number, `'inherit'`) over as they are: the program can seek and map them, and also change
-   * the host's inode: its mode, its owner, its whole content. Default: `false`, the shim copies the bytes, so that the
-   * container never holds the file.
+   * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
+   * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
+   * that the container never holds the file.
    */
   direct?: boolean
   /** As of StartOptions. */
@@ -128,13 +128,14 @@ const maxStatsPart = 4
  * A container of `runc` or `crun`, held by a shim of its own; the handle may come and go.
  *
  * Every call that asks the container's shim fails with ERR_START_TIMEOUT if the shim does not answer: docs/errors.md says
- * after how long. Every call may give ERR_CONTAINER_NOT_FOUND once the container is deleted, by whichever program, and the TypeErrors and
- * RangeErrors of bad arguments; what else a call gives is said there. After a failure the state is what it was before.
+ * after how long. Every call fails with ERR_CONTAINER_NOT_FOUND once some program has deleted the container, and with a
+ * TypeError or RangeError for bad arguments. Each call lists its other errors. After a failure the state is what it was
+ * before.
  */
 export class Container implements AsyncDisposable {
   /** As given; no other container of this root has it. */
   readonly id: string
-  /** Absolute path of the directory that holds its state, as `<root>/<id>`. */
+  /** Absolute path of the root directory; the container's state lies in `<root>/<id>`. */
   readonly root: string
   /** Absolute path of its OCI bundle. */
   readonly bundle: string
@@ -178,8 +179,8 @@ export class Container implements AsyncDisposable {
    * Registers a container on disk; runs nothing (an ephemeral one gets its shim, which watches this program).
    *
    * ERR_CONTAINER_EXISTS where the id is taken, of two that race for one of them; ERR_SYSCALL where the bundle's
-   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration, or where `root` or a directory above it
-   * belongs to another user, or other users may write to it; ERR_UNSUPPORTED on a system for which the package has no
+   * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration, or where another user can change or
+   * replace `root` (docs/security.md); ERR_UNSUPPORTED on a system for which the package has no
    * native part.
    */
   static async create(options: ContainerOptions): Promise<Container> {
@@ -227,10 +228,11 @@ export class Container implements AsyncDisposable {
   /**
    * A handle for a container that some program created, whether it runs or not; directories of containerd 0.2's
    * runtime package load too. A process directory that cannot be read is skipped, and said on the diagnostics channel
-   * `libcontainer:skipped`. Many that are asked for together, as by Promise.all(), are read by one native pass.
+   * `libcontainer:skipped`. Many that are asked for together, as by Promise.all(), are read by one native pass. If the
+   * container's shim does not answer, load() waits for `timeout`, then resolves with what the disk and the kernel say.
    *
-   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be, or another user may write to
-   * `root`; ERR_UNSUPPORTED where its shim runs in another pid namespace; ERR_SYSCALL where it cannot be read.
+   * ERR_CONTAINER_NOT_FOUND; ERR_STATE_CORRUPT where state.json is not what it should be, or another user can change or
+   * replace `root`; ERR_UNSUPPORTED where its shim runs in another pid namespace; ERR_SYSCALL where it cannot be read.
    */
   static async load(root: string, id: string, options: LoadOptions = {}): Promise<Container> {
     const directory = checkRoot(root)
@@ -261,8 +263,8 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * The ids that load() would accept, sorted; none for a root that does not exist. ERR_SYSCALL where that cannot be seen
-   * now, for want of descriptors or memory.
+   * The ids that load() would accept, sorted; none for a root that does not exist. ERR_STATE_CORRUPT where another user
+   * can change or replace `root`; ERR_SYSCALL where it cannot be read, or descriptors or memory are used up.
    */
   static async list(root: string): Promise<string[]> {
     const directory = checkRoot(root)
@@ -292,8 +294,8 @@ export class Container implements AsyncDisposable {
 
   /**
    * True for one that load() found to have been started before the machine's last boot, which ended all of it: it is
-   * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew. So is one that
-   * was started in a pid namespace which has ended, as when the container that the program runs in was restarted.
+   * `'stopped'`, and how its processes ended is not known. It can be deleted, and created and started anew. True also for a
+   * container of a pid namespace that has ended, as when the container that this program runs in was restarted.
    */
   get endedByReboot(): boolean {
     return this.#held.earlierBoot
@@ -490,7 +492,8 @@ export class Container implements AsyncDisposable {
   /**
    * Signals init, or with `all` every process of the container, by pidfd; SIGTERM. SIGKILL ends a paused container
    * too; any other signal waits until it runs again. With init all processes of its pid namespace end, if it has one.
-   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL, with EAGAIN when SIGKILL did not end all in 15 seconds.
+   * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_SYSCALL, with EAGAIN if a SIGKILL with `all` does not end every
+   * process in 15 seconds.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
     const number = checkSignal(signal)
@@ -725,8 +728,8 @@ export class Container implements AsyncDisposable {
 
   /**
    * Deletes the container by the runtime, then its state directory. With `force` its processes are killed first, also
-   * while it is paused; without, ERR_CONTAINER_NOT_STOPPED unless it is stopped or was never started. That is also the
-   * answer while processes outlive init, which they can in a container without a pid namespace of its own.
+   * while it is paused. Without `force` it fails with ERR_CONTAINER_NOT_STOPPED unless the container is stopped or was never
+   * started. It also fails so while processes outlive init, as they can without a pid namespace of the container's own.
    * ERR_CONTAINER_NOT_FOUND when it is deleted already; ERR_RUNTIME where the runtime's delete fails.
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
@@ -913,7 +916,7 @@ export class Container implements AsyncDisposable {
     })
     failure.catch(() => undefined)
     this.#held.onCreated = (pid, starttime, start) => {
-      // A shim of version 0.1 tells every client, also who lost the race for this start.
+      // A shim of version 0.1 tells every client, also one that lost the race for this start.
       if (start !== null && start !== call.seq) return
       const init = new Process(this.#held.host, {
         id: 'init',

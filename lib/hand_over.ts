@@ -1,9 +1,9 @@
-// When a reader has all of a stream that was written before its process exited.
+// Tells when a reader has all of a stream that was written before the process exited.
 import type { Readable } from 'node:stream'
 
 /** A reader that takes nothing for so long, while there is something to take, has paused for good. */
 const standstillMs = 1000
-/** What a running shim has yet to write comes sooner. */
+/** A running shim writes the rest sooner than this. */
 const missingMs = 10_000
 /** A look counts for no more: while the event loop was busy, no reader could take anything. */
 const longestLookMs = 10
@@ -21,7 +21,7 @@ export interface HandOverParts {
   isDry: () => boolean
 }
 
-/** What of a stream its reader must have before wait() resolves. */
+/** The part of a stream that its reader must have before wait() resolves. */
 export class HandOver {
   readonly #parts: HandOverParts
   /** How much the reader had when it was found to have paused for good; -1 for none that did. */

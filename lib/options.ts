@@ -24,8 +24,8 @@ export interface ContainerOptions {
   /** Name or path of the OCI runtime binary; `runc`. */
   runtime?: string
   /**
-   * Global flags for it, e.g. `['--root=/run/other']`; honoured everywhere, native paths too. Relative paths among them
-   * (`--root`, `--log`, `--criu`) are resolved by create(), against the program's working directory.
+   * Global flags for it, e.g. `['--root=/run/other']`; honoured everywhere, native paths too. create()
+   * resolves the relative paths in `--root`, `--log` and `--criu` against the program's working directory.
    */
   runtimeArgs?: string[]
   /** Path of the shim executable; the one that ships with the package. */
@@ -67,10 +67,10 @@ export interface LoadOptions {
  * container later, after the process has exited, after the shim was killed. Who writes waits for nobody but for a reader
  * that has begun to read and is further behind than is kept.
  *
- * A path is made absolute. A file of output is created with mode 0600 and appended to. The bytes of a regular file, by
- * path, number or `'inherit'`, go through the shim, so that the container never holds the file: see `direct`. A FIFO of output waits for
- * its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A FIFO of
- * input ends by closeStdin() alone, so that writers may come and go.
+ * A path is made absolute. A file of output is created with mode 0600 and appended to. If a path, a number or `'inherit'`
+ * leads to a regular file, the shim copies the bytes, so that the container never holds the file: see `direct`. A FIFO of
+ * output waits for its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A
+ * FIFO of input ends by closeStdin() alone, so that writers may come and go.
  */
 export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore' | 'keep' | KeptOutput
 
@@ -170,18 +170,18 @@ function checkString(value: unknown, name: string): asserts value is string {
   checkWellFormed(value, name)
 }
 
-/** Half a surrogate pair is no character: written as UTF-8 it would become another string. */
+/** Half a surrogate pair is no character. UTF-8 cannot hold it, so another string would be written. */
 function checkWellFormed(text: string, name: string): void {
   if (/\p{Surrogate}/u.test(text)) {
     throw invalidValue(
-      `${name} must be well-formed Unicode, and ${show(text)} holds half of a surrogate pair`,
+      `${name} must be well-formed Unicode, but ${show(text)} holds half of a surrogate pair`,
     )
   }
 }
 
 const maxDepth = 32
 
-/** Every string in `value`, at every depth, names of members included. */
+/** Checks every string in `value`, at every depth, names of members included. */
 function checkTexts(value: unknown, name: string, depth = 0): void {
   if (typeof value === 'string') return checkWellFormed(value, name)
   if (typeof value !== 'object' || value === null) return
@@ -519,7 +519,7 @@ export function checkProcessSpec(value: unknown): ProcessSpec {
   return spec as unknown as ProcessSpec
 }
 
-/** Of a config.json what is used here; all else is the runtime's to judge. */
+/** Checks what this package uses of a config.json; the runtime checks the rest. */
 export function checkConfigProcess(value: unknown): ProcessSpec {
   checkObject(value, 'process')
   const { args, terminal } = value as Record<string, unknown>

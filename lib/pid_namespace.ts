@@ -1,4 +1,4 @@
-// This program's pid namespace: the pids of another one are other processes here.
+// This program's pid namespace. A pid of another namespace names another process here.
 import { readlinkSync } from 'node:fs'
 
 let own: string | null | undefined

@@ -182,7 +182,7 @@ export class Process {
     void this.#release([...this.#waiters], this.#exit)
   }
 
-  /** They are told of the exit, once those who read its output have it. */
+  /** Tells the waiters of the exit, once the readers have the output from before it. */
   #release(waiters: readonly Waiter[], status: ExitStatus): void | Promise<void> {
     const release = (): void => {
       for (const waiter of waiters) {
@@ -213,12 +213,12 @@ export class Process {
    * Resolves with the exit status, also for a process loaded after its exit.
    *
    * Once the program has begun to read a stream, by `'data'`, `'readable'`, `for await`, `pipe()`, `pipeline()` or
-   * `resume()`, `wait()` resolves when all that was written before the exit has been handed to that reader, whether the
-   * reader pauses meanwhile or not. It waits for no stream that:
-   * - nobody has begun to read when the exit is known: the output stays where it is, for a reader that comes later;
-   * - was paused for good: its reader takes nothing for one second while there is something to take. That is also a
-   *   reader that itself awaits `wait()`, or a destination of `pipe()` that takes no more;
-   * - was destroyed.
+   * `resume()`, `wait()` resolves when all that was written before the exit has been handed to that reader. The reader may
+   * pause meanwhile. `wait()` does not wait for a stream that:
+   * - nobody has begun to read when the exit is known: the output stays in the pipe, for a reader that comes later;
+   * - is paused for good: its reader takes nothing for one second while there is something to take. A reader that itself
+   *   awaits `wait()`, or a destination of `pipe()` that takes no more, counts as such;
+   * - is destroyed.
    *
    * What a background child writes after the exit delays nothing, and still arrives on the stream. An aborted wait ends
    * nothing but itself.
@@ -279,8 +279,8 @@ export class Process {
   }
 
   /**
-   * End of file for the program's standard input. On a terminal: its end-of-file character, and once more where part of a
-   * line was typed, which the first one only hands over. A file of input ends by itself. Again is no error.
+   * Ends the program's standard input. On a terminal it sends the end-of-file character, and sends it again after part of
+   * a line, since the first one only hands that part over. A file of input ends by itself. A second call is no error.
    */
   async closeStdin(): Promise<void> {
     if (this.#exit) return

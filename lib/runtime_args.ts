@@ -1,12 +1,13 @@
 // The paths among the runtime's global flags.
 import { resolve } from 'node:path'
 
-/** Of runc and crun alike; Go's flags may begin with one dash. A program's name is no path: `--criu=criu`. */
+/** The flags of runc and crun that take a path. Go's flags may begin with one dash. */
 const pathFlag = /^(--?(?:root|log|criu))(?:=(.*))?$/s
 
 function absolute(flag: string, value: string): string {
+  // `--criu=criu` is the name of a program, no path.
   if (value === '' || (flag.endsWith('criu') && !value.includes('/'))) return value
-  // crun's log may be told by its kind: `file:PATH`, and two that are no paths.
+  // crun's log may begin with its kind: `file:PATH`, or one of two that take no path.
   const kind = /^(?:file|journald|syslog):/.exec(value)?.[0] ?? ''
   if (flag.endsWith('log') && kind !== '') {
     return kind === 'file:' ? kind + resolve(value.slice(kind.length)) : value
@@ -15,8 +16,8 @@ function absolute(flag: string, value: string): string {
 }
 
 /**
- * With every relative path made absolute, as this program's working directory is now: the runtime runs in the container's
- * state directory, and other programs will load the container from wherever they are.
+ * Makes every relative path absolute, from this program's working directory. The runtime itself runs in the container's
+ * state directory, and programs that load the container later may run anywhere.
  */
 export function resolvePaths(args: readonly string[]): string[] {
   const out: string[] = []

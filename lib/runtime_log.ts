@@ -1,9 +1,9 @@
-// What the runtime logged in a run that succeeded; of one that failed the error has it, as `runtimeLog`.
+// Publishes what the runtime logged in a run that succeeded. If a run fails, the error holds its log, as `runtimeLog`.
 import { channel } from 'node:diagnostics_channel'
 
 const runtimeLog = channel('libcontainer:runtime-log')
 
-/** The messages of that log's lines of level warning, and worse. runc and crun write the same keys. */
+/** The messages of the log's lines of level warning and worse. runc and crun write the same keys. */
 function warningsOf(log: string): string[] {
   return log.split('\n').flatMap((line) => {
     try {
@@ -11,7 +11,7 @@ function warningsOf(log: string): string[] {
       const warns = level === 'warning' || level === 'error' || level === 'fatal'
       return warns && typeof msg === 'string' ? [msg] : []
     } catch {
-      return [] // the first line, where it was cut, or what was printed beside the log
+      return [] // a first line that was cut, or text that is no log line
     }
   })
 }

@@ -85,22 +85,22 @@ export interface Patience {
   watched?: boolean
 }
 
-/** What the shim decides by a timeout of its own is heard of that much later at most. */
+/** How much later than the shim's own timeout its answer may come. */
 const marginMs = 2000
-/** A shim that says nothing for so long, when it is asked, is not working but standing still. */
+/** A shim that does not answer a ping for so long is stopped or overloaded, not busy with a long call. */
 const leastSilenceMs = 5000
 /** The shim's bound for undoing a start. */
 const startUndoMs = 15_000
 const maxDelayMs = 2 ** 31 - 1
 const EAGAIN = 11
 
-/** The deadlines of the client's side: behind those of the shim, which know more and say more. */
+/** The client's deadlines. They are later than those of the shim, whose errors say more. */
 export const patienceOf = {
   exec: (timeout: number): Patience => ({ limitMs: timeout + marginMs }),
   execUndo: { limitMs: marginMs } as Patience,
   start: (timeout: number): Patience => ({ limitMs: timeout + startUndoMs + marginMs, watched: true }),
   startUndo: { limitMs: startUndoMs + marginMs, watched: true } as Patience,
-  /** Processes that end, the runtime's delete, and the state directory, however much is in it. */
+  /** Covers the end of the processes, the runtime's delete, and the removal of a state directory of any size. */
   delete: { limitMs: 5 * 60_000, watched: true } as Patience,
   /** As long as CRIU needs, while the shim is there. */
   checkpoint: { limitMs: 24 * 3_600_000, watched: true } as Patience,
@@ -338,7 +338,7 @@ export class ShimLink {
     return pending
   }
 
-  /** Its caller waits no longer: a shim that comes back to it does not begin it, or takes an exec back. */
+  /** The caller no longer waits. A shim that reads the request later does not begin it, or takes an exec back. */
   #giveUp(seq: number, waitedMs: number, process?: unknown): void {
     const pending = this.#take(seq)
     if (!pending) return
@@ -350,7 +350,7 @@ export class ShimLink {
     pending.onError(noAnswer(this.#containerId, pending.context, this.#shim, waitedMs))
   }
 
-  /** While requests are watched: every now and then a word that a shim answers whatever else it does. */
+  /** Pings the shim while requests are watched. A shim answers that whatever else it does. */
   #beat(): void {
     if (this.#stopBeat || this.#closed || this.#watched.size === 0) return
     const silenceMs = Math.max(this.#timeout, leastSilenceMs)
@@ -371,7 +371,7 @@ export class ShimLink {
     })
   }
 
-  /** Whatever it says, it is there. */
+  /** The shim is there, whatever it says. */
   #heard(): void {
     if (!this.#pinged) return
     this.#pinged = false
