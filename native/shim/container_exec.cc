@@ -335,6 +335,12 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     exec->failed = OrGone(KilledBefore());
     return;
   }
+  // Whoever hears of the start may ask for the container's pids, and the joiner is to be none of them.
+  if (exec->joiner != 0 && !exec->ended) {
+    exec->executed = true;
+    return;
+  }
+  exec->executed = false;
   // Killed before execve: the end of file is no success. Under a filter that forbids even to tell of it, any
   // end is like that.
   bool filtered = exec->plan.seccomp_program != nullptr;
@@ -472,6 +478,12 @@ bool Container::ExecJoinerEnded(pid_t pid) {
     // What it said before its end comes first.
     if (exec->process->pid == 0) ExecReport(exec);
     if (exec->joiner == pid) exec->joiner = 0;
+    // Once it is reaped.
+    if (exec->executed) {
+      loop_.Defer([this, exec] {
+        if (exec->executed && !exec->failed) ExecStarted(exec);
+      });
+    }
     if (exec->process->pid == 0 && exec->joiner == 0 && !exec->answered) {
       ExecCancelTimers(exec);
       if (!exec->failed) exec->failed = OrGone(KilledBefore());
@@ -490,10 +502,11 @@ bool Container::ExecEnded(pid_t pid, int) {
   if (known == exec_of_.end()) return false;
   auto exec = known->second.lock();
   if (exec == nullptr) return false;
+  exec->ended = true;
   if (!exec->failed) ExecReport(exec);
   // The joiner, or a container that has got hold of it, may still have the channel open: then no end of file
   // comes.
-  if (!exec->failed && exec->channel) {
+  if (!exec->failed && (exec->channel || exec->executed)) {
     if (NeverExecuted(pid)) {
       exec->failed = OrGone(KilledBefore());
     } else {

@@ -78,6 +78,8 @@ struct Container::ExecOperation {
   std::optional<StartClock> clock;
   bool follow_init = false;
   bool reopened = false;
+  bool executed = false;  // and to be told once the joiner is reaped
+  bool ended = false;
   bool answered = false;
   UniqueFd channel;
   UniqueFd terminal;

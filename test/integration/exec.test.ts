@@ -413,6 +413,18 @@ describe.skipIf(skip).each(runtimes)('exec in a container of %s', (runtime) => {
     expect((await run(container, 'echo $$')).stdout.trim()).not.toBe('1')
   })
 
+  test('when an exec is told of, no task that set it up is left', async () => {
+    const container = await ground.running()
+    const init = container.processes.get('init')?.pid as number
+    for (let n = 0; n < 200; ++n) {
+      const job = await container.exec(`job-${n}`, { args: sleeper })
+      expect(container.pidsSync().sort(), `exec ${n}`).toEqual([init, job.pid].sort())
+      expect(container.statsSync().pids.current, `exec ${n}`).toBe(2)
+      await job.kill('SIGKILL')
+      await job.wait()
+    }
+  })
+
   test('a process group and session of its own, no signal blocked or ignored', async () => {
     const container = await ground.running()
     const pid = await sleeping(container)
