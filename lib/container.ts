@@ -93,6 +93,7 @@ export interface StartOptions extends StdioOptions {
    * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
    * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
    * that the container never holds the file.
+   * Devices keep their mode and owner by default too. Directories are refused in any case.
    */
   direct?: boolean
 }
@@ -103,6 +104,7 @@ export interface ExecOptions extends StdioOptions {
    * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
    * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
    * that the container never holds the file.
+   * Devices keep their mode and owner by default too. Directories are refused in any case.
    */
   direct?: boolean
   /** As of StartOptions. */

@@ -90,6 +90,7 @@
       "native/shim/container_takeover.cc",
       "native/shim/exec_records.cc",
       "native/shim/criu_log.cc",
+      "native/shim/device_node.cc",
       "native/shim/endpoint.cc",
       "native/shim/event_loop.cc",
       "native/shim/exit_record.cc",

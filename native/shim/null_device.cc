@@ -7,28 +7,24 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <string>
 
 #include "core/protection.h"
+#include "shim/device_node.h"
 
 namespace lc::shim {
 namespace {
 
 // The new mount interface is younger than the C libraries that this is built with. One number on every
 // architecture.
-constexpr long kOpenTree = 428;
 constexpr long kFsopen = 430;
 constexpr long kFsconfig = 431;
 constexpr long kFsmount = 432;
-constexpr long kMountSetattr = 442;
-constexpr unsigned kCloseOnExec = 1;    // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
-constexpr unsigned kSetString = 1;      // FSCONFIG_SET_STRING
-constexpr unsigned kCreate = 6;         // FSCONFIG_CMD_CREATE
-constexpr unsigned kNoSetuid = 0x2;     // MOUNT_ATTR_NOSUID
-constexpr unsigned kNoExecute = 0x8;    // MOUNT_ATTR_NOEXEC
-constexpr uint64_t kReadOnly = 0x1;     // MOUNT_ATTR_RDONLY
-constexpr unsigned kCloneOfTree = 0x1;  // OPEN_TREE_CLONE
+constexpr unsigned kCloseOnExec = 1;  // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+constexpr unsigned kSetString = 1;    // FSCONFIG_SET_STRING
+constexpr unsigned kCreate = 6;       // FSCONFIG_CMD_CREATE
+constexpr unsigned kNoSetuid = 0x2;   // MOUNT_ATTR_NOSUID
+constexpr unsigned kNoExecute = 0x8;  // MOUNT_ATTR_NOEXEC
 constexpr mode_t kMode = S_IFCHR | 0666;
 
 UniqueFd OpenNode(int directory, const char* path) {
@@ -62,19 +58,9 @@ UniqueFd WithoutName(const std::string& directory) {
   return fd;
 }
 
-// Of an inode on a read-only mount nobody changes the owner or the mode.
 UniqueFd ReadOnly() {
-  struct {
-    uint64_t set = kReadOnly;
-    uint64_t clear = 0;
-    uint64_t propagation = 0;
-    uint64_t user_namespace = 0;
-  } attributes;
-  UniqueFd mount(static_cast<int>(syscall(kOpenTree, AT_FDCWD, "/dev/null", kCloneOfTree | O_CLOEXEC)));
-  if (!mount || syscall(kMountSetattr, mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) != 0)
-    return {};
-  std::string path = "/proc/self/fd/" + std::to_string(mount.get());
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+  UniqueFd node(open("/dev/null", O_PATH | O_CLOEXEC));
+  UniqueFd fd = OpenOnReadOnlyMount(node.get(), O_RDWR);
   return fd && IsNull(fd.get()) ? std::move(fd) : UniqueFd();
 }
 

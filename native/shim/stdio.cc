@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "shim/device_node.h"
 #include "shim/null_device.h"
 #include "shim/relay.h"
 
@@ -19,6 +21,8 @@ namespace {
 constexpr const char* kNames[3] = {"stdin", "stdout", "stderr"};
 // Of output on its way to a file: as much as a pipe holds.
 constexpr size_t kFileBytes = 65536;
+constexpr unsigned kMemoryMajor = 1;  // /dev/zero, /dev/full, /dev/urandom and the like
+constexpr int kKeptFlags = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC;
 
 mode_t KindOf(int fd) {
   struct stat st {};
@@ -34,6 +38,21 @@ bool IsSame(int fd, int other) {
   struct stat a {};
   struct stat b {};
   return fstat(fd, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+// A directory is a door to all below it, and O_PATH one to the inode; what else there is can be neither read
+// nor written.
+Status Allowed(int stream, int fd) {
+  std::string name = kNames[stream];
+  const mode_t kind = KindOf(fd);
+  if (kind == S_IFDIR)
+    return Error::Coded("ERR_INVALID_ARG_VALUE", name + " is a directory, which a container must not hold");
+  if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+    return Error::Coded("ERR_INVALID_ARG_VALUE",
+                        name + " is open with O_PATH, for neither reading nor writing");
+  if (kind == S_IFREG || kind == S_IFIFO || kind == S_IFSOCK || kind == S_IFCHR || kind == S_IFBLK)
+    return Ok();
+  return Error::Coded("ERR_INVALID_ARG_VALUE", name + " is no file, pipe, socket or device");
 }
 
 // A blocking open file beside `fd`, whose own flags stay as they are. Empty where it cannot be opened again.
@@ -248,13 +267,36 @@ Result<bool> ProcessStdio::Open(bool terminal, const std::string& directory) {
     auto done = OpenOutput(&specs_[stream], stream, terminal, directory);
     if (!done || !*done) return done;
   }
-  // A program's own /dev/null, by whatever name or number, is the host's inode: see OwnNull.
-  for (int stream = 0; !terminal && stream < 3; ++stream) {
-    if (!child_[stream] || !IsNull(child_[stream].get())) continue;
-    is_null_[stream] = true;
-    child_[stream].Reset();
+  for (int stream = 0; stream < 3; ++stream) {
+    if (!child_[stream]) continue;
+    auto status = Allowed(stream, child_[stream].get());
+    if (!status) return status.error();
+    // With a terminal it is this shim alone that holds it.
+    if (!terminal) GuardDevice(stream);
   }
   return true;
+}
+
+// What the child is to hold of a device is no inode of the host's that it could change: not of /dev/null, by
+// whatever name or number (see OwnNull), nor of any other.
+void ProcessStdio::GuardDevice(int stream) {
+  UniqueFd& fd = child_[stream];
+  if (IsNull(fd.get())) {
+    is_null_[stream] = true;
+    fd.Reset();
+    return;
+  }
+  struct stat st {};
+  if (specs_[stream].direct || fstat(fd.get(), &st) != 0 || isatty(fd.get()) == 1) return;
+  // An open file of the program's may have a state that another has not, but for memory and disks.
+  const bool stateless = S_ISBLK(st.st_mode) || (S_ISCHR(st.st_mode) && major(st.st_rdev) == kMemoryMajor);
+  if (!stateless && !(S_ISCHR(st.st_mode) && own_[stream])) return;
+  const off_t at = lseek(fd.get(), 0, SEEK_CUR);
+  UniqueFd again = OpenOnReadOnlyMount(fd.get(), (fcntl(fd.get(), F_GETFL) & kKeptFlags) | O_NONBLOCK);
+  if (!again) return;
+  SetBlocking(again.get(), true);
+  if (at > 0) lseek(again.get(), at, SEEK_SET);
+  fd = std::move(again);
 }
 
 void ProcessStdio::CloseChildSide() {

@@ -86,6 +86,7 @@ class ProcessStdio {
   Result<bool> OpenOutput(StdioSpec* spec, int stream, bool terminal, const std::string& directory);
   Status TakeFd(StdioSpec* spec, int stream, const std::string& directory);
   Status TakeSocket(UniqueFd fd, int stream);
+  void GuardDevice(int stream);
   Status TakeInputFile(UniqueFd file);
   void FillInput();
   Status BeginInputFile();

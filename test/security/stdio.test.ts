@@ -194,6 +194,69 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
     expect(error.message).toContain('direct')
   })
 
+  test('a directory is no stdio, nor is what can be neither read nor written', async () => {
+    const container = await ground.running()
+    const file = ground.newPath('file')
+    writeFileSync(file, 'of the host\n')
+    const oPath = 0o10000000
+    const opened = [
+      openSync(ground.directory, 'r'),
+      openSync(ground.directory, oPath | constants.O_DIRECTORY),
+      openSync(file, oPath),
+    ]
+    try {
+      for (const stdin of [ground.directory, ...opened]) {
+        for (const direct of [false, true]) {
+          const job = container.exec('job', sh('chmod 4777 /proc/self/fd/0'), { stdin, direct })
+          expect(await failure(job)).toMatchObject({
+            code: 'ERR_INVALID_ARG_VALUE',
+            message: expect.stringMatching(/stdin is (a directory|open with O_PATH)/) as string,
+          })
+        }
+      }
+      for (const number of opened) {
+        const job = container.exec('job', sh('chmod 4777 /proc/self/fd/1'), { stdout: number })
+        expect(await failure(job)).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' })
+      }
+      const other = await ground.create()
+      expect(await failure(other.start({ stdin: ground.directory }))).toMatchObject({
+        code: 'ERR_INVALID_ARG_VALUE',
+      })
+      expect(statSync(file).mode & 0o7777).toBe(0o644)
+      expect([...container.processes.keys()]).toEqual(['init'])
+    } finally {
+      opened.forEach((fd) => closeSync(fd))
+    }
+  })
+
+  test('a device of the host keeps its mode and owner, and works', async () => {
+    const container = await ground.running()
+    const zero = ground.newPath('zero')
+    execFileSync('mknod', ['-m', '600', zero, 'c', '1', '5'])
+    const full = ground.newPath('full')
+    execFileSync('mknod', ['-m', '600', full, 'c', '1', '7'])
+    const numbers = [openSync(zero, 'r'), openSync(full, 'w')]
+    const change =
+      'for n in 0 1; do chmod 4777 /proc/self/fd/$n; chown 5:5 /proc/self/fd/$n; done 2>/dev/null; ' +
+      'echo x && echo "written" >&2; head -c 3 | od -An -tx1 >&2'
+    try {
+      for (const [stdin, stdout] of [[zero, full], numbers]) {
+        const job = await container.exec('job', sh(change), { stdin, stdout, stderr: 'pipe' })
+        const said = collect(job.stderr)
+        await job.wait()
+        await eventually('what it read', () => said().includes('00 00 00'))
+        expect(said()).not.toContain('written')
+        for (const node of [zero, full]) {
+          const { mode, uid } = statSync(node)
+          expect([node, (mode & 0o7777).toString(8), uid]).toEqual([node, '600', 0])
+        }
+        await container.removeProcess('job')
+      }
+    } finally {
+      numbers.forEach((fd) => closeSync(fd))
+    }
+  })
+
   test('stdout and stderr in one file keep their order, and all is there when wait() resolves', async () => {
     const container = await ground.running()
     const lines = Array.from({ length: 500 }, (_, n) => `out ${n}\nerr ${n}\n`).join('')
