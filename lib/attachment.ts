@@ -495,6 +495,17 @@ export class Attachment {
 
   /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
   releaseIdle(): void {
+    if (this.#linking) {
+      // An aborted start does not wait for its connection. Whoever else does has made its request by then.
+      const release = (): void => {
+        if (this.starting.size === 0) this.releaseIdle()
+      }
+      this.#linking.then(
+        () => setImmediate(release),
+        () => undefined,
+      )
+      return
+    }
     // A delete() that undid the start is still to be answered.
     if (!this.#file.ephemeral && this.processes.size === 0 && this.link?.idle) {
       this.link.close()
