@@ -450,6 +450,7 @@ void Container::ExecTakeBack(const Asker& asker, const std::string& id) {
 void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->answered) return;
   exec->answered = true;
+  ExecCancelTimers(exec);  // which would hold all that it has until its timeout
   if (exec->channel) loop_.Unwatch(exec->channel.get());
   exec->channel.Reset();
   if (!exec->directory.empty()) (void)records_.Remove(exec->directory);

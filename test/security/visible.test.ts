@@ -177,4 +177,40 @@ describe.skipIf(skip).each(runtimes)('what an exec shows, %s', (runtime) => {
       victim.kill('SIGKILL')
     }
   })
+
+  test('execs that the container kills before they run leave nothing in the shim', async () => {
+    // The timeout is what must not be waited for.
+    const container = await ground.running({ timeout: 600_000 })
+    const killer = await container.exec('killer', {
+      args: [
+        '/bin/sh',
+        '-c',
+        'while :; do for p in /proc/[0-9]*; do p=${p#/proc/}; ' +
+          '[ $p -gt 1 ] && [ $p != $$ ] && kill -KILL $p; done 2>/dev/null; done',
+      ],
+    })
+    const shim = shimOf(container)
+    const before = descriptors(shim).size
+    let killed = 0
+    const worker = async (share: number): Promise<void> => {
+      for (let n = 0; n < 500 && killed < 20; ++n) {
+        const id = `job-${share}-${n}`
+        try {
+          const job = await container.exec(id, { args: ['/bin/true'] }, { stdout: 'pipe' })
+          job.stdout?.resume()
+          await job.wait()
+          await container.removeProcess(id)
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_PROCESS_EXITED' })
+          ++killed
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: inFlight }, (_, share) => worker(share)))
+    expect(killed).toBeGreaterThanOrEqual(20)
+    await killer.kill('SIGKILL')
+    await killer.wait()
+    await eventually('the shim holds no more than before', () => descriptors(shim).size <= before)
+    await eventually('it has no child but init', () => childrenOf(shim).length === 1)
+  })
 })
