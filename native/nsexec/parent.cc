@@ -22,6 +22,8 @@
 namespace lc::nsexec {
 namespace {
 
+constexpr int kPassRights = 83;  // SO_PASSRIGHTS, younger than the C libraries that this is built with
+
 using Texts = std::vector<std::string_view>;
 
 // As Go's environment does for runc: the last of two entries with one name wins, in the place of the first.
@@ -162,6 +164,10 @@ Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding)
   // The container may get hold of the other end once there is a process: the kernel says who sent what.
   const int on = 1;
   if (setsockopt(near.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return Error::Sys("setsockopt");
+  // It could send descriptors whose closing takes as long as it likes (a socket with SO_LINGER). A terminal
+  // is the only one that is wanted; a kernel before Linux 6.16 cannot be told so.
+  const int off = 0;
+  if (!plan.terminal) (void)setsockopt(near.get(), SOL_SOCKET, kPassRights, &off, sizeof(off));
 
   Prepared prepared = Prepare(plan);
   Block measure;

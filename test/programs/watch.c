@@ -151,6 +151,16 @@ static void Rob(int pid) {
   struct stat st;
   if (channel < 0 || fstat(channel, &st) != 0 || !S_ISSOCK(st.st_mode)) return;
   ++early;
+  // Whatever the host has to close may hold it up: a socket that lingers, a file of a file system of ours.
+  struct iovec data = {&report, sizeof(report)};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+  } control = {{CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+  memcpy(CMSG_DATA(&control.header), &channel, sizeof(channel));
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+  if (sendmsg(channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) printf("a descriptor was taken\n");
   static int turn;
   memset(report.call, 'x', sizeof(report.call));
   report.pid = atoi(needle);
