@@ -61,6 +61,12 @@ static void Compare(int pid, const char* file, const char* own) {
   static char text[kText];
   // A process that has ended meanwhile shows a part of it, or nothing.
   if (ReadText(pid, file, text) <= 0 || strncmp(own, text, strlen(text)) == 0) return;
+  // Of every process that is forked the kernel shows the root cgroup for a moment, before it attaches it to
+  // its own (cgroup_post_fork), also of one that a container forks itself.
+  static char again[kText];
+  if (strcmp(file, "cgroup") == 0 && strstr(text, ":/../") == NULL && ReadText(pid, file, again) > 0 &&
+      strncmp(own, again, strlen(again)) == 0)
+    return;
   size_t at = 0;
   while (text[at] == own[at]) ++at;
   while (at > 0 && text[at - 1] != '\n') --at;
