@@ -134,7 +134,16 @@ describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
       } finally {
         // crun leaves the root filesystem mounted where the host sees it.
         while (mountsOf(disk).includes(` ${rootfs} `)) execFileSync('umount', [rootfs])
-        execFileSync('umount', [disk])
+        // What has ended a moment ago may still hold it, and no file tells of that but this call's answer.
+        await eventually('the disk is let go of', () => {
+          try {
+            execFileSync('umount', [disk], { stdio: 'pipe' })
+            return true
+          } catch (error) {
+            expect(String(error)).toContain('busy')
+            return false
+          }
+        })
       }
     })
   }
