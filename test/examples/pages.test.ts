@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cannotRunContainers, packageRoot } from '../support/machine.js'
 import { shimsBelow } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
-import { blocksOf, compile, pages } from './pages.js'
+import { blocksOf, compile, linksOf, pages } from './pages.js'
 import { useExamples } from './run_example.js'
 
 // In the package, so that 'libcontainer' is found by its name; ignored by git as all of build-*.
@@ -73,9 +73,8 @@ describe('the links of the pages', () => {
     const beside = ['CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', 'examples/README.md', 'bench/README.md']
     for (const page of [...pages(), ...beside]) {
       const path = join(packageRoot, page)
-      for (const [, link] of readFileSync(path, 'utf8').matchAll(/\]\(([^)\s]+)\)/g)) {
-        if (/^https?:/.test(link as string)) continue
-        const [file, anchor] = (link as string).split('#') as [string, string?]
+      for (const link of linksOf(page)) {
+        const [file, anchor] = link.split('#') as [string, string?]
         const to = file === '' ? path : join(dirname(path), file)
         expect(existsSync(to), `${page}: ${link}`).toBe(true)
         if (anchor !== undefined) expect(anchors(to), `${page}: ${link}`).toContain(anchor)

@@ -28,6 +28,12 @@ export function pages(): string[] {
   return ['README.md', ...docs.map((name) => join('docs', name))]
 }
 
+/** The links and pictures of a page that lead to files beside it, as written; those to the web are left out. */
+export function linksOf(page: string): string[] {
+  const links = readFileSync(join(packageRoot, page), 'utf8').matchAll(/\]\(([^)\s]+)\)/g)
+  return [...links].map(([, link]) => link as string).filter((link) => !/^https?:/.test(link))
+}
+
 const fence = /^(?:<!-- not run: ([^\n]*?) -->\n+)?```(\w+)[^\n]*\n(.*?)^```$/gms
 
 /** All blocks of a page; what is no TypeScript must not look like it. */

@@ -1,13 +1,18 @@
 // What npm would publish: nothing but what is used, no script on installation, and it runs without a compiler.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, normalize } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { linksOf } from '../examples/pages.js'
 import { cannotRunContainers, packageRoot } from '../support/machine.js'
 import { Bare, pack, type Packed } from './packed.js'
 
 const expected = [
-  /^(LICENSE|README\.md|CHANGELOG\.md|package\.json)$/,
+  /^(LICENSE|package\.json|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/,
+  // Where the pages lead to.
+  /^docs\/([\w-]+\.md|figures\/\w+\.svg)$/,
+  /^(bench|examples)\/README\.md$/,
+  /^examples\/[\w-]+\.mjs$/,
   /^dist\/[\w./]+\.(js|mjs|d\.ts|d\.mts)$/,
   /^dist\/cli\.licenses\.txt$/,
   /^prebuilds\/linux-(x64|arm64)\/(libcontainer\.node|libcontainer\.musl\.node|libcontainer-shim)$/,
@@ -57,6 +62,31 @@ describe.skipIf(cannotRunContainers())('the package', () => {
       .filter(([name]) => name.endsWith('_sources') && !/^(test|fuzz)_/.test(name))
       .flatMap(([, sources]) => sources)
     expect(packed.files).toEqual(expect.arrayContaining(compiled))
+  })
+
+  it('has every file that its pages link to, pictures included', () => {
+    const inPackage = packed.files.filter((path) => path.endsWith('.md'))
+    expect(inPackage).toEqual(expect.arrayContaining(['README.md', 'docs/README.md', 'docs/performance.md']))
+    const missing = inPackage.flatMap((page) =>
+      linksOf(page)
+        .map((link) => normalize(join(dirname(page), link.replace(/#.*/, ''))))
+        .filter((path) => path !== `${dirname(page)}/` && !packed.files.includes(path))
+        .map((path) => `${page}: ${path}`),
+    )
+    expect(missing).toEqual([])
+  })
+
+  it('is below one megabyte without its binaries', () => {
+    const installed = join(bare.app, 'node_modules/libcontainer')
+    const tarball = execFileSync('tar', ['-cz', '--exclude=./prebuilds', '-C', installed, '.'])
+    expect(tarball.length).toBeLessThan(1_000_000)
+  })
+
+  it('names no page of the web that is not there', () => {
+    const { repository, homepage, bugs } = JSON.parse(
+      readFileSync(join(packageRoot, 'package.json'), 'utf8'),
+    ) as Record<string, unknown>
+    expect({ repository, homepage, bugs }).toEqual({})
   })
 
   it('runs nothing when it is installed', () => {
