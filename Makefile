@@ -50,7 +50,7 @@ $(ADDON) $(SHIM) &: node_modules/.package-lock.json $(NATIVE_FILES)
 	npm run --silent build:native
 	@touch $(ADDON) $(SHIM)
 
-dist/.built: node_modules/.package-lock.json tsconfig.json $(wildcard lib/*) $(wildcard cli/*.ts cli/*/*.ts) scripts/build-cli.mjs
+dist/.built: node_modules/.package-lock.json tsconfig.json $(shell find lib cli -name '*.ts' -o -name '*.mts') scripts/build-cli.mjs
 	rm -rf dist
 	npm run --silent build:ts
 	@touch $@

@@ -1,4 +1,4 @@
-// The table of what JavaScript may call. lib/native.ts declares the same, with the meaning of each.
+// The table of what JavaScript may call. lib/native/binding.ts declares the same, with the meaning of each.
 #include <fcntl.h>
 #include <napi.h>
 #include <sys/ioctl.h>

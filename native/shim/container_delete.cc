@@ -29,7 +29,7 @@ Error StillRuns() {
 // nothing else meanwhile.
 constexpr size_t kMostBeforeAnswer = 1000;
 
-// `.n4026531836` of `pid:[4026531836]`, as lib/graves.ts has it.
+// `.n4026531836` of `pid:[4026531836]`, as lib/state/trash.ts has it.
 std::string NamespaceInNames() {
   auto pid_namespace = PidNamespace();
   if (!pid_namespace) return {};
@@ -247,7 +247,7 @@ void Container::ClearSome(std::function<CgroupRemoval()> anew, std::shared_ptr<C
 
 void Container::DeleteDirectory() {
   // Out of sight in one step, so that nobody finds half a container; ':' is in no id. By the name's maker it
-  // is known whether anybody still works on it: lib/graves.ts.
+  // is known whether anybody still works on it: lib/state/trash.ts.
   auto self = ReadProcStat(getpid());
   std::string grave = "../:" + std::to_string(getpid()) + "." +
                       std::to_string(self ? self->start : uint64_t{0}) + NamespaceInNames() + ".shim";

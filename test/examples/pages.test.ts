@@ -93,7 +93,9 @@ describe('the page of errors', () => {
     expect(find('docs/errors.md', /^\| `(ERR_\w+)` \|/gm)).toEqual(codes)
 
     // And no other one is spoken of anywhere.
-    const sources = readdirSync(join(packageRoot, 'lib')).map((name) => join('lib', name))
+    const sources = readdirSync(join(packageRoot, 'lib'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => join('lib', name))
     for (const path of [...pages(), ...sources]) {
       for (const code of find(path, /\b(ERR_\w+)/g)) {
         if (code !== 'ERR_INVALID_ARG_TYPE' && code !== 'ERR_INVALID_ARG_VALUE') {

@@ -2,7 +2,7 @@
 // runtime and all that runs in the container, by a seccomp filter over them. The README's table says what is done then.
 import { chmodSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { load } from '../../lib/binding.js'
+import { load } from '../../lib/native/load.js'
 import { Container } from '../../lib/index.js'
 import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { load } from '../../lib/binding.js'
+import { load } from '../../lib/native/load.js'
 
 const { native, shim } = load()
 const addon = resolve(shim, '..', 'libcontainer.node')

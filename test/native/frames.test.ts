@@ -1,8 +1,8 @@
 // What comes over a connection, in whatever pieces, through a real descriptor.
 import { closeSync, writeSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { load } from '../../lib/binding.js'
-import { FrameParser, receive } from '../../lib/frames.js'
+import { load } from '../../lib/native/load.js'
+import { FrameParser, receive } from '../../lib/shim/frames.js'
 import { eventually } from '../support/wait.js'
 
 const { native } = load()

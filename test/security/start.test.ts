@@ -15,7 +15,7 @@ import {
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { join, relative } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { load as loadBinding } from '../../lib/binding.js'
+import { load as loadBinding } from '../../lib/native/load.js'
 import { Container } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'

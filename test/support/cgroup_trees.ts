@@ -3,8 +3,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { load } from '../../lib/binding.js'
-import type { ContainerBox } from '../../lib/native.js'
+import { load } from '../../lib/native/load.js'
+import type { ContainerBox } from '../../lib/native/binding.js'
 
 const { native } = load()
 

@@ -1,5 +1,5 @@
 // A container's state.json, for tests that need any.
-import type { StateFile } from '../../lib/state.js'
+import type { StateFile } from '../../lib/state/directory.js'
 
 export const stateFile: StateFile = {
   bundle: '/b',

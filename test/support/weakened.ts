@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { load } from '../../lib/binding.js'
+import { load } from '../../lib/native/load.js'
 import { packageRoot } from './machine.js'
 
 const build = join(packageRoot, 'build-test')

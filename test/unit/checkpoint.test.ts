@@ -18,8 +18,8 @@ import {
   readCheckpoints,
   readRestorable,
   removeCheckpoint,
-} from '../../lib/checkpoint.js'
-import { checkCheckpointOptions } from '../../lib/options.js'
+} from '../../lib/state/checkpoints.js'
+import { checkCheckpointOptions } from '../../lib/container/options.js'
 import { expectCode } from '../support/expect.js'
 
 const created = '2026-01-02T03:04:05.678Z'

@@ -1,10 +1,10 @@
 // The connection to a shim over a fake native module: order, loss, and who is told what.
 import { describe, expect, it } from 'vitest'
-import type { NativeBinding } from '../../lib/native.js'
-import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim.js'
+import type { NativeBinding } from '../../lib/native/binding.js'
+import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim/link.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
-import { parseExact, toExactObject, toExactText } from '../../lib/exact_json.js'
-import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci.js'
+import { parseExact, toExactObject, toExactText } from '../../lib/oci/exact_json.js'
+import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci/spec.js'
 
 class FakeNative {
   readonly receivers = new Map<number, (text: string | null) => void>()

@@ -14,7 +14,7 @@ import {
   checkTimeout,
   type ContainerOptions,
   signalName,
-} from '../../lib/options.js'
+} from '../../lib/container/options.js'
 
 const good: ContainerOptions = { root: '/r', id: 'web', bundle: '/b' }
 

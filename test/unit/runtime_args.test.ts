@@ -1,7 +1,7 @@
 // Which of the runtime's global flags are paths, and what becomes of relative ones.
 import { resolve } from 'node:path'
 import { expect, it } from 'vitest'
-import { resolvePaths } from '../../lib/runtime_args.js'
+import { resolvePaths } from '../../lib/oci/runtime_args.js'
 
 const here = (path: string): string => resolve(path)
 

@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { readBundle } from '../../lib/json_file.js'
-import { createDirectory, removeDirectory } from '../../lib/state.js'
+import { readBundle } from '../../lib/oci/json_file.js'
+import { createDirectory, removeDirectory } from '../../lib/state/directory.js'
 import { stateFile as file } from '../support/state_file.js'
 
 let root: string

@@ -1,11 +1,11 @@
 // What happens to containers, as one stream in its order; the same on node:diagnostics_channel.
 import { type Channel, channel } from 'node:diagnostics_channel'
-import type { Container } from './container.js'
-import { ContainerError } from './errors.js'
-import type { NativeBinding } from './native.js'
+import type { Container } from '../container/container.js'
+import { ContainerError } from '../errors.js'
+import type { NativeBinding } from '../native/binding.js'
 import type { OomWatcher } from './oom.js'
-import { checkAbortSignal, checkContainers, checkObject } from './options.js'
-import type { ExitStatus, Process } from './process.js'
+import { checkAbortSignal, checkContainers, checkObject } from '../container/options.js'
+import type { ExitStatus, Process } from '../process/process.js'
 
 /** What every event has. */
 export interface ContainerEventBase {

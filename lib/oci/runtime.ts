@@ -1,8 +1,8 @@
 // What the installed runtime is and can do: its version, and whether it can make checkpoints here; the one user of
 // child_process.
 import { execFile } from 'node:child_process'
-import { ContainerError, type FailureContext } from './errors.js'
-import type { UpdateOptions } from './native.js'
+import { ContainerError, type FailureContext } from '../errors.js'
+import type { UpdateOptions } from '../native/binding.js'
 
 const versions = new Map<string, Promise<UpdateOptions>>()
 

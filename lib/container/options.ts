@@ -3,9 +3,9 @@ import { constants } from 'node:os'
 import { fstatSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { inspect } from 'node:util'
-import { invalidType, invalidValue } from './errors.js'
-import type { ProcessSpec } from './oci.js'
-import { resolvePaths } from './runtime_args.js'
+import { invalidType, invalidValue } from '../errors.js'
+import type { ProcessSpec } from '../oci/spec.js'
+import { resolvePaths } from '../oci/runtime_args.js'
 
 /** A signal by name or number (0 to 64; 0 only asks whether the process is there). */
 export type Signal = NodeJS.Signals | number

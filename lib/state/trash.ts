@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pidNamespace } from './pid_namespace.js'
+import { pidNamespace } from '../native/pid_namespace.js'
 
 let own: string | null = null
 /** No directory is made or removed for an hour. */

@@ -1,25 +1,25 @@
 // A container's handle: its life from create to delete, and the processes in it.
 import { join } from 'node:path'
-import { Attachment, maxTakeovers, ownerRuns, startTimeOf } from './attachment.js'
-import { load as loadBinding } from './binding.js'
+import { Attachment, maxTakeovers, ownerRuns, startTimeOf } from './session.js'
+import { load as loadBinding } from '../native/load.js'
 import {
   type Checkpoint,
   metadataOf,
   readCheckpoints,
   readRestorable,
   removeCheckpoint,
-} from './checkpoint.js'
+} from '../state/checkpoints.js'
 import {
   ContainerError,
   type FailureContext,
   invalidValue,
   type NativeFailure,
   toContainerError,
-} from './errors.js'
-import { EventHub, events, type EventStream } from './events.js'
-import type { ContainerBox, NativeBinding } from './native.js'
-import { readBundle } from './json_file.js'
-import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from './oci.js'
+} from '../errors.js'
+import { EventHub, events, type EventStream } from '../events/stream.js'
+import type { ContainerBox, NativeBinding } from '../native/binding.js'
+import { readBundle } from '../oci/json_file.js'
+import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from '../oci/spec.js'
 import {
   checkAbortSignal,
   checkCheckpointName,
@@ -48,25 +48,25 @@ import {
   type Signal,
   type StdioOptions,
 } from './options.js'
-import { OomWatcher } from './oom.js'
-import { isElsewhere, pidNamespace } from './pid_namespace.js'
-import { PressureWatcher } from './pressure.js'
-import { type OnlyKnown, Process, type StartedProcess } from './process.js'
-import type { Resources } from './resources.js'
-import { conversionsOf, explainCriuFailure } from './runtime.js'
-import { patienceOf, type ShimLink } from './shim.js'
-import { listIds, readRecords, readState } from './records.js'
+import { OomWatcher } from '../events/oom.js'
+import { isElsewhere, pidNamespace } from '../native/pid_namespace.js'
+import { PressureWatcher } from '../events/pressure.js'
+import { type OnlyKnown, Process, type StartedProcess } from '../process/process.js'
+import type { Resources } from '../oci/resources.js'
+import { conversionsOf, explainCriuFailure } from '../oci/runtime.js'
+import { patienceOf, type ShimLink } from '../shim/link.js'
+import { listIds, readRecords, readState } from '../state/records.js'
 import {
   createDirectory,
   processFile,
   removeDirectory,
   removeProcessDirectory,
   type StateFile,
-} from './state.js'
-import { type Stats, toStats } from './stats.js'
-import { checkTrusted } from './trusted_root.js'
-import { ProcessStreams } from './stdio.js'
-import { openWatch } from './watch.js'
+} from '../state/directory.js'
+import { type Stats, toStats } from '../oci/stats.js'
+import { checkTrusted } from '../state/trusted_root.js'
+import { ProcessStreams } from '../process/stdio.js'
+import { openWatch } from '../events/watcher.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'

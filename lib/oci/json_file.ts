@@ -1,9 +1,9 @@
 // JSON files of bundles and checkpoints, read with care.
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, fromNodeError } from './errors.js'
+import { ContainerError, fromNodeError } from '../errors.js'
 import { parseExact } from './exact_json.js'
-import type { OciConfig } from './oci.js'
+import type { OciConfig } from './spec.js'
 
 const maxFileBytes = 16 * 1024 * 1024
 

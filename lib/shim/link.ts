@@ -1,8 +1,8 @@
 // A program's connection to a container's shim: requests with answers, and the events in between.
-import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import { receive } from './frames.js'
-import type { NativeBinding } from './native.js'
-import { isElsewhere, pidNamespace } from './pid_namespace.js'
+import type { NativeBinding } from '../native/binding.js'
+import { isElsewhere, pidNamespace } from '../native/pid_namespace.js'
 
 /** How a process ended, as the shim words it. */
 export interface WireExit {

@@ -2,10 +2,10 @@
 import { closeSync, existsSync, openSync, readlinkSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import loadBindings from 'bindings'
-import { ContainerError } from './errors.js'
-import type { NativeBinding } from './native.js'
+import { ContainerError } from '../errors.js'
+import type { NativeBinding } from './binding.js'
 
-const packageRoot = join(__dirname, '..')
+const packageRoot = join(__dirname, '..', '..')
 const shimName = 'libcontainer-shim'
 
 /** The native module and the path of the shim that belongs to it. */

@@ -1,9 +1,9 @@
 // Checkpoints on disk, `<bundle>/checkpoints/<name>`: their metadata as containerd 0.2 wrote it, read with care.
 import { lstat, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError } from './errors.js'
-import { parseObject, readBounded } from './json_file.js'
-import { checkCheckpointName, type CheckpointOptions, checkNamespaces } from './options.js'
+import { ContainerError, errnoOf, fromNodeError } from '../errors.js'
+import { parseObject, readBounded } from '../oci/json_file.js'
+import { checkCheckpointName, type CheckpointOptions, checkNamespaces } from '../container/options.js'
 
 /** A checkpoint of this bundle, made by whichever container of it. */
 export interface Checkpoint extends Required<CheckpointOptions> {

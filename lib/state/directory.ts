@@ -1,10 +1,10 @@
 // State directories: made whole, removed in one step.
 import { chmod, mkdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError } from './errors.js'
-import { toExactObject } from './exact_json.js'
-import { bury, graveName, sweep } from './graves.js'
-import type { InheritedSpec, ProcessSpec } from './oci.js'
+import { ContainerError, errnoOf, fromNodeError } from '../errors.js'
+import { toExactObject } from '../oci/exact_json.js'
+import { bury, graveName, sweep } from './trash.js'
+import type { InheritedSpec, ProcessSpec } from '../oci/spec.js'
 import { checkTrusted } from './trusted_root.js'
 
 /** `<root>/<id>/state.json`: the keys of containerd 0.2's runtime package, and three more. */

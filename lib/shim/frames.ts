@@ -1,7 +1,7 @@
 // What a shim says, read on Node's own event loop: its answer wakes the JavaScript thread and no other one before it.
 import { closeSync } from 'node:fs'
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
-import { bunReader, isBun } from './descriptors.js'
+import { bunReader, isBun } from '../process/fd_streams.js'
 
 /** Of a frame: its length and the number of its descriptors, of which a shim sends none. */
 const headerBytes = 8

@@ -1,8 +1,8 @@
 // Watchers of a container's cgroup: counts that the native epoll thread keeps, read as an iteration, by flush(), or by
 // a poll loop of the host's own.
 import { channel } from 'node:diagnostics_channel'
-import { type NativeFailure, toContainerError } from './errors.js'
-import type { ContainerBox, NativeBinding, WatchFact, WatchRequest } from './native.js'
+import { type NativeFailure, toContainerError } from '../errors.js'
+import type { ContainerBox, NativeBinding, WatchFact, WatchRequest } from '../native/binding.js'
 
 /** Told of every watcher that was collected without having been closed: `{ containerId, kind }`. */
 const leaked = channel('libcontainer:leaked')

@@ -1,9 +1,9 @@
 // The stream of a process whose output its shim keeps: what is kept first, then live, across the ends of shims.
 import { Readable } from 'node:stream'
-import { openReadable } from './descriptors.js'
-import { ContainerError, type NativeFailure, toContainerError } from './errors.js'
+import { openReadable } from './fd_streams.js'
+import { ContainerError, type NativeFailure, toContainerError } from '../errors.js'
 import { HandOver } from './hand_over.js'
-import type { NativeBinding } from './native.js'
+import type { NativeBinding } from '../native/binding.js'
 
 /** What a program has of a stream once it follows it. */
 export interface Following {

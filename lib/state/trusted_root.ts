@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs'
 import { lstat, readlink } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError, toContainerError } from './errors.js'
+import { ContainerError, errnoOf, fromNodeError, toContainerError } from '../errors.js'
 
 const groupOrOthersWrite = 0o022
 const sticky = 0o1000

@@ -1,6 +1,6 @@
 // A container that waits for memory, processor or disk.
-import type { PressureOptions } from './options.js'
-import { Watcher, type WatchParts } from './watch.js'
+import type { PressureOptions } from '../container/options.js'
+import { Watcher, type WatchParts } from './watcher.js'
 
 /** A container waited for longer than its watcher allows. */
 export interface PressureEvent {

@@ -1,7 +1,7 @@
 // A process in a container: init, or one that exec started.
 import type { Readable, Writable } from 'node:stream'
-import { type Following, KeptStream } from './kept.js'
-import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { type Following, KeptStream } from './output_buffer.js'
+import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import {
   checkAbortSignal,
   checkObject,
@@ -11,11 +11,11 @@ import {
   type StdioOptions,
   type Signal,
   signalName,
-} from './options.js'
-import type { Container } from './container.js'
-import type { NativeBinding } from './native.js'
-import type { ProcessSpec } from './oci.js'
-import type { WireExit, WireWritten } from './shim.js'
+} from '../container/options.js'
+import type { Container } from '../container/container.js'
+import type { NativeBinding } from '../native/binding.js'
+import type { ProcessSpec } from '../oci/spec.js'
+import type { WireExit, WireWritten } from '../shim/link.js'
 import type { ProcessStreams, StdioNames } from './stdio.js'
 
 /** How a process ended. */

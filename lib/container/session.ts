@@ -2,16 +2,16 @@
 // kernel.
 import { join } from 'node:path'
 import type { Container, ContainerState } from './container.js'
-import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from './errors.js'
-import type { EventHub } from './events.js'
-import type { Following } from './kept.js'
-import type { ContainerBox, NativeBinding } from './native.js'
-import { isElsewhere } from './pid_namespace.js'
-import { Process, type ProcessHost } from './process.js'
-import { type ProcessFile, readRecords, readState, type Records } from './records.js'
-import { tellRuntimeLog } from './runtime_log.js'
-import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from './shim.js'
-import { type StateFile, stateVersion } from './state.js'
+import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
+import type { EventHub } from '../events/stream.js'
+import type { Following } from '../process/output_buffer.js'
+import type { ContainerBox, NativeBinding } from '../native/binding.js'
+import { isElsewhere } from '../native/pid_namespace.js'
+import { Process, type ProcessHost } from '../process/process.js'
+import { type ProcessFile, readRecords, readState, type Records } from '../state/records.js'
+import { tellRuntimeLog } from '../oci/runtime_log.js'
+import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from '../shim/link.js'
+import { type StateFile, stateVersion } from '../state/directory.js'
 
 interface EarlyExit {
   pid: number | null

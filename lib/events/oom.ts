@@ -1,5 +1,5 @@
 // OOM kills in a container.
-import { Watcher } from './watch.js'
+import { Watcher } from './watcher.js'
 
 /** Processes that the kernel's OOM killer ended in a container. */
 export interface OomEvent {

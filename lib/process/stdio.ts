@@ -1,11 +1,11 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
 import type { Readable, Writable } from 'node:stream'
-import { type Incoming, isBun, openReadable, openWritable } from './descriptors.js'
-import { checkFlag, checkStdio, keptBytes, type Stdio, type StdioOptions } from './options.js'
-import { type FailureContext, type NativeFailure, toContainerError } from './errors.js'
+import { type Incoming, isBun, openReadable, openWritable } from './fd_streams.js'
+import { checkFlag, checkStdio, keptBytes, type Stdio, type StdioOptions } from '../container/options.js'
+import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import { HandOver } from './hand_over.js'
-import type { NativeBinding } from './native.js'
-import type { WireStdio } from './shim.js'
+import type { NativeBinding } from '../native/binding.js'
+import type { WireStdio } from '../shim/link.js'
 
 const names = ['stdin', 'stdout', 'stderr'] as const
 
