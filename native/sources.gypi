@@ -8,10 +8,13 @@
       "native/core/frame_socket.cc",
       "native/core/process_identity.cc"
     ],
+    "oci_sources": [
+      "native/oci/names.cc",
+      "native/oci/process_json.cc",
+      "native/oci/seccomp_json.cc"
+    ],
     "state_sources": [
-      "native/state/oci_process.cc",
       "native/state/runtime_record.cc",
-      "native/state/seccomp_profile.cc",
       "native/state/state_directory.cc"
     ],
     "seccomp_sources": [

@@ -33,8 +33,8 @@
       "target_name": "libcontainer-shim",
       "type": "executable",
       "sources": [
-        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)", "<@(seccomp_sources)",
-        "<@(shim_sources)", "<@(shim_main_sources)", "<@(no_exceptions_sources)"
+        "<@(core_sources)", "<@(oci_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)",
+        "<@(seccomp_sources)", "<@(shim_sources)", "<@(shim_main_sources)", "<@(no_exceptions_sources)"
       ],
       "cflags": ["<@(shim_cflags)", "<!@(sh scripts/toolchain.sh shim cflags)"],
       "cflags!": ["-D_FORTIFY_SOURCE=2"],

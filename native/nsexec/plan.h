@@ -9,25 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "oci/process.h"
+
 namespace lc::nsexec {
 
-struct Limit {
-  int resource = 0;  // RLIMIT_*
-  uint64_t soft = 0;
-  uint64_t hard = 0;
-};
-
-// struct sched_attr of sched_setattr(2), first published layout.
-struct SchedAttr {
-  uint32_t size = 48;
-  uint32_t policy = 0;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtime = 0;
-  uint64_t deadline = 0;
-  uint64_t period = 0;
-};
+using Limit = Rlimit;  // the name that join.cc and child.cc know
 
 // What is plain values of a plan: the child gets them as they are.
 struct PlanValues {
@@ -65,7 +51,7 @@ struct PlanValues {
   std::optional<int> oom_score_adj;
   std::optional<uint32_t> personality;
   std::optional<int> io_priority;
-  std::optional<SchedAttr> scheduler;
+  std::optional<Scheduler> scheduler;
   std::optional<cpu_set_t> affinity_initial;  // before the cgroups are joined
   std::optional<cpu_set_t> affinity_final;    // and after; left out: all that the cgroup allows
   uint32_t seccomp_flags = 0;                 // SECCOMP_FILTER_FLAG_*
@@ -77,7 +63,7 @@ struct Plan : PlanValues {
   std::string cwd = "/";
   std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to; -1: passed over
   std::vector<gid_t> groups;
-  std::vector<Limit> limits;
+  std::vector<Rlimit> limits;
   std::string session_keyring;  // empty: the keyring is left alone
   std::string apparmor_exec;    // "exec <profile>"
   std::string selinux_label;

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/result.h"
-#include "core/seccomp_profile.h"
+#include "oci/seccomp.h"
 
 namespace lc::seccomp {
 

@@ -14,6 +14,7 @@
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "core/protection.h"
+#include "oci/process_json.h"
 #include "shim/container.h"
 #include "shim/descriptor_room.h"
 #include "shim/operations.h"

@@ -15,9 +15,9 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "oci/seccomp_json.h"
 #include "seccomp/compile.h"
 #include "seccomp/shrink.h"
-#include "state/seccomp_profile.h"
 
 namespace lc::shim {
 namespace {

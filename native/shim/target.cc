@@ -16,6 +16,7 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/parent.h"
+#include "oci/process_json.h"
 #include "shim/recorded_cgroups.h"
 
 namespace lc::shim {
@@ -348,24 +349,11 @@ Result<nsexec::Plan> Target::PlanFor(const OciProcess& process) {
   plan.permitted = process.capabilities.permitted;
   plan.ambient = process.capabilities.ambient;
   plan.no_new_privileges = process.no_new_privileges;
-  for (const ResourceLimit& limit : process.rlimits) {
-    plan.limits.push_back({limit.resource, limit.soft, limit.hard});
-  }
+  plan.limits = process.rlimits;
   plan.oom_score_adj = process.oom_score_adj ? process.oom_score_adj : record_.oom_score_adj;
   plan.personality = record_.personality;
   plan.io_priority = process.io_priority;
-  if (process.scheduler) {
-    const SchedulerSpec& spec = *process.scheduler;
-    nsexec::SchedAttr attr;
-    attr.policy = spec.policy;
-    attr.flags = spec.flags;
-    attr.nice = spec.nice;
-    attr.priority = spec.priority;
-    attr.runtime = spec.runtime;
-    attr.deadline = spec.deadline;
-    attr.period = spec.period;
-    plan.scheduler = attr;
-  }
+  plan.scheduler = process.scheduler;
   auto initial = CpuSet(process.affinity_initial);
   auto final = CpuSet(process.affinity_final);
   if (!initial) return initial.error();

@@ -11,9 +11,9 @@
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "nsexec/plan.h"
+#include "oci/process.h"
 #include "shim/seccomp_filter.h"
 #include "shim/settings.h"
-#include "state/oci_process.h"
 #include "state/runtime_record.h"
 
 namespace lc::shim {

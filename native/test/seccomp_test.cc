@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "oci/seccomp_json.h"
 #include "seccomp/compile.h"
 #include "seccomp/enosys_stub.h"
 #include "seccomp/shrink.h"
-#include "state/seccomp_profile.h"
 
 namespace {
 

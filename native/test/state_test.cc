@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/json.h"
-#include "state/oci_process.h"
+#include "oci/process_json.h"
 #include "state/runtime_record.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "core/json.h"
-#include "state/oci_process.h"
+#include "oci/process_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   lc::JsonDocument json;

@@ -1,17 +1,14 @@
-// The OCI runtime-spec `process` object, parsed and range-checked.
+// The OCI runtime-spec `process` object and its parts, as plain values: one set for whoever parses, plans and
+// applies them.
 #pragma once
 
 #include <sys/types.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
-
-#include "core/json.h"
-#include "core/result.h"
 
 namespace lc {
 
@@ -23,21 +20,24 @@ struct CapabilitySets {
   uint64_t ambient = 0;
 };
 
-struct ResourceLimit {
+struct Rlimit {
   int resource = 0;  // RLIMIT_*
   uint64_t soft = 0;
   uint64_t hard = 0;
 };
 
-struct SchedulerSpec {
+// struct sched_attr of sched_setattr(2) in its first published layout, so that the kernel takes it as it is.
+struct Scheduler {
+  uint32_t size = 48;
   uint32_t policy = 0;  // SCHED_*
+  uint64_t flags = 0;
   int32_t nice = 0;
   uint32_t priority = 0;
-  uint64_t flags = 0;
   uint64_t runtime = 0;  // nanoseconds, as are the next two
   uint64_t deadline = 0;
   uint64_t period = 0;
 };
+static_assert(sizeof(Scheduler) == 48);
 
 struct OciProcess {
   bool terminal = false;
@@ -51,36 +51,15 @@ struct OciProcess {
   std::vector<std::string> env;
   std::string cwd = "/";
   CapabilitySets capabilities;  // none named: none held, as runc and crun do it
-  std::vector<ResourceLimit> rlimits;
+  std::vector<Rlimit> rlimits;
   bool no_new_privileges = false;
   std::string apparmor_profile;
   std::string selinux_label;
   std::optional<int> oom_score_adj;
   std::optional<int> io_priority;  // the value of ioprio_set(2)
-  std::optional<SchedulerSpec> scheduler;
+  std::optional<Scheduler> scheduler;
   std::string affinity_initial;  // execCPUAffinity, a CPU list
   std::string affinity_final;
 };
-
-// Which members of a process its caller typed. All others come from the container's config.json, which the
-// runtime has accepted: they are taken as the runtime takes them, and what it ignores is ignored.
-struct TypedMembers {
-  bool all = true;
-  std::vector<std::string> names;
-  bool crun = false;  // whose config.json it is
-
-  bool Has(std::string_view name) const {
-    return all || std::find(names.begin(), names.end(), name) != names.end();
-  }
-};
-
-// ERR_INVALID_ARG_VALUE, naming the field, for what the specification does not allow.
-Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed = {});
-
-// "CAP_KILL" -> 5; none for an unknown name.
-std::optional<int> CapabilityNumber(const std::string& name);
-
-// "0-2,5" -> {0,1,2,5}. Bounded: CPU numbers up to 8191.
-Result<std::vector<int>> ParseCpuList(const std::string& text);
 
 }  // namespace lc

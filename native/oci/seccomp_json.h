@@ -5,7 +5,7 @@
 
 #include "core/json.h"
 #include "core/result.h"
-#include "core/seccomp_profile.h"
+#include "oci/seccomp.h"
 
 namespace lc {
 

@@ -1,8 +1,5 @@
-// The OCI runtime-spec `process` object, parsed and range-checked.
-#include "state/oci_process.h"
-
-#include <sched.h>
-#include <sys/resource.h>
+// Reads an OCI `process` object and checks its ranges.
+#include "oci/process_json.h"
 
 #include <array>
 #include <charconv>
@@ -11,108 +8,13 @@
 #include <utility>
 
 #include "core/protection.h"
+#include "oci/names.h"
 
 namespace lc {
 namespace {
 
 Error Invalid(const std::string& field, const std::string& why) {
   return Error::Coded("ERR_INVALID_ARG_VALUE", "process." + field + " " + why, field);
-}
-
-constexpr std::array<const char*, 41> kCapabilities = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
-
-struct Named {
-  const char* name;
-  int value;
-};
-
-constexpr std::array<Named, 16> kRlimits = {{
-    {"RLIMIT_CPU", RLIMIT_CPU},
-    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
-    {"RLIMIT_DATA", RLIMIT_DATA},
-    {"RLIMIT_STACK", RLIMIT_STACK},
-    {"RLIMIT_CORE", RLIMIT_CORE},
-    {"RLIMIT_RSS", RLIMIT_RSS},
-    {"RLIMIT_NPROC", RLIMIT_NPROC},
-    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
-    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
-    {"RLIMIT_AS", RLIMIT_AS},
-    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
-    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
-    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-    {"RLIMIT_NICE", RLIMIT_NICE},
-    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
-    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
-}};
-
-constexpr std::array<Named, 7> kPolicies = {{
-    {"SCHED_OTHER", SCHED_OTHER},
-    {"SCHED_FIFO", SCHED_FIFO},
-    {"SCHED_RR", SCHED_RR},
-    {"SCHED_BATCH", SCHED_BATCH},
-    {"SCHED_ISO", 4},
-    {"SCHED_IDLE", SCHED_IDLE},
-    {"SCHED_DEADLINE", 6},
-}};
-
-constexpr std::array<Named, 7> kSchedulerFlags = {{
-    {"SCHED_FLAG_RESET_ON_FORK", 0x01},
-    {"SCHED_FLAG_RECLAIM", 0x02},
-    {"SCHED_FLAG_DL_OVERRUN", 0x04},
-    {"SCHED_FLAG_KEEP_POLICY", 0x08},
-    {"SCHED_FLAG_KEEP_PARAMS", 0x10},
-    {"SCHED_FLAG_UTIL_CLAMP_MIN", 0x20},
-    {"SCHED_FLAG_UTIL_CLAMP_MAX", 0x40},
-}};
-
-template <size_t N>
-std::optional<int> Look(const std::array<Named, N>& table, const std::string& name) {
-  for (const Named& entry : table) {
-    if (name == entry.name) return entry.value;
-  }
-  return std::nullopt;
 }
 
 std::optional<uint32_t> Id(const JsonValue& json) {
@@ -205,26 +107,26 @@ std::optional<Error> ParseCapabilities(const JsonValue& json, const TypedMembers
 }
 
 // crun reads -1 as strtoull(3) does.
-std::optional<uint64_t> Limit(const JsonValue& item, const char* name, bool typed) {
+std::optional<uint64_t> LimitMember(const JsonValue& item, const char* name, bool typed) {
   auto value = UintMember(item, name);
   auto negative = typed ? std::nullopt : IntMember(item, name);
   if (!value && negative) return static_cast<uint64_t>(*negative);
   return value;
 }
 
-std::optional<Error> ParseRlimits(const JsonValue& json, bool typed, std::vector<ResourceLimit>* out) {
+std::optional<Error> ParseRlimits(const JsonValue& json, bool typed, std::vector<Rlimit>* out) {
   if (!json.IsArray()) return Invalid("rlimits", "is not an array");
   for (const JsonValue& item : json.GetArray()) {
     auto type = StringMember(item, "type");
-    auto number = type ? Look(kRlimits, *type) : std::nullopt;
+    auto number = type ? RlimitNumber(*type) : std::nullopt;
     if (!number) return Invalid("rlimits", "names an unknown limit: " + type.value_or("(no type)"));
-    auto soft = Limit(item, "soft", typed);
-    auto hard = Limit(item, "hard", typed);
+    auto soft = LimitMember(item, "soft", typed);
+    auto hard = LimitMember(item, "hard", typed);
     if (!soft || !hard)
       return Invalid("rlimits", *type + ": soft and hard are whole numbers from 0 to 2^64 - 1");
     if (*soft > *hard) return Invalid("rlimits", *type + ": soft is above hard");
     auto earlier = std::find_if(out->begin(), out->end(),
-                                [&](const ResourceLimit& limit) { return limit.resource == *number; });
+                                [&](const Rlimit& limit) { return limit.resource == *number; });
     if (earlier == out->end()) {
       out->push_back({*number, *soft, *hard});
     } else if (typed) {
@@ -256,10 +158,10 @@ std::optional<Error> Take(const JsonValue& json, const char* name, const std::st
   return std::nullopt;
 }
 
-std::optional<Error> ParseScheduler(const JsonValue& json, SchedulerSpec* out) {
+std::optional<Error> ParseScheduler(const JsonValue& json, Scheduler* out) {
   if (!json.IsObject()) return Invalid("scheduler", "is not an object");
   auto policy = StringMember(json, "policy");
-  auto number = policy ? Look(kPolicies, *policy) : std::nullopt;
+  auto number = policy ? SchedulerPolicyNumber(*policy) : std::nullopt;
   if (!number) return Invalid("scheduler.policy", "is unknown: " + policy.value_or("(none)"));
   out->policy = static_cast<uint32_t>(*number);
   if (auto error = Take(json, "nice", "scheduler.nice", &out->nice)) return error;
@@ -273,7 +175,7 @@ std::optional<Error> ParseScheduler(const JsonValue& json, SchedulerSpec* out) {
     if (auto error = ParseStrings(*list, "scheduler.flags", &flags)) return error;
   }
   for (const std::string& flag : flags) {
-    auto bit = Look(kSchedulerFlags, flag);
+    auto bit = SchedulerFlagNumber(flag);
     if (!bit) return Invalid("scheduler.flags", "names an unknown flag: " + flag);
     out->flags |= static_cast<uint64_t>(*bit);
   }
@@ -381,13 +283,6 @@ std::optional<Error> ParseEnv(const JsonValue& json, bool typed, std::vector<std
 }
 
 }  // namespace
-
-std::optional<int> CapabilityNumber(const std::string& name) {
-  for (size_t i = 0; i < kCapabilities.size(); ++i) {
-    if (name == kCapabilities[i]) return static_cast<int>(i);
-  }
-  return std::nullopt;
-}
 
 Result<std::vector<int>> ParseCpuList(const std::string& text) {
   constexpr int kMaxCpu = 8191;

@@ -1,5 +1,5 @@
 // Reads a seccomp profile: as the OCI config words it, and as runc records it.
-#include "state/seccomp_profile.h"
+#include "oci/seccomp_json.h"
 
 #include <array>
 #include <utility>
