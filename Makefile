@@ -42,7 +42,7 @@ setup:
 setup-test: setup
 	$(call install,$(TEST_PACKAGES))
 
-node_modules/.package-lock.json: package.json package-lock.json
+node_modules/.package-lock.json: package.json cli/package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
@@ -50,7 +50,7 @@ $(ADDON) $(SHIM) &: node_modules/.package-lock.json $(NATIVE_FILES)
 	npm run --silent build:native
 	@touch $(ADDON) $(SHIM)
 
-dist/.built: node_modules/.package-lock.json tsconfig.json $(shell find lib cli -name '*.ts' -o -name '*.mts') scripts/build-cli.mjs
+dist/.built: node_modules/.package-lock.json tsconfig.json $(shell find lib cli -name '*.ts' -o -name '*.mts') cli/build.mjs
 	rm -rf dist
 	npm run --silent build:ts
 	@touch $@
