@@ -48,20 +48,13 @@ export class Bare {
   }
 
   /**
-   * By this machine's npm and its cache, but with nothing else of this machine in PATH. What npm says of itself, such as
-   * that there is a newer one, is left out of `stderr`.
+   * Installs the package by this machine's npm, with nothing else of this machine in PATH. Its dependencies come from
+   * the checkout: a registry may be slow, away, or reached only with settings that a bare machine does not have.
+   * `stderr` leaves out what npm says of itself, such as that there is a newer one.
    */
-  install(tarball: string): Ended {
-    const cache = execFileSync(process.execPath, [npm, 'config', 'get', 'cache'], { encoding: 'utf8' }).trim()
-    const options = [
-      '--prefer-offline',
-      '--foreground-scripts',
-      '--no-audit',
-      '--no-fund',
-      '--no-update-notifier',
-      `--cache=${cache}`,
-    ]
-    const ended = this.run([process.execPath, npm, 'install', ...options, tarball])
+  install({ tarball, dependencies }: Packed): Ended {
+    const options = ['--offline', '--foreground-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
+    const ended = this.run([process.execPath, npm, 'install', ...options, tarball, ...dependencies])
     return { ...ended, stderr: ended.stderr.replace(/^npm notice.*\n/gim, '') }
   }
 
@@ -96,23 +89,32 @@ export class Bare {
 export interface Packed {
   tarball: string
   files: string[]
+  /** Tarballs of the packages that it depends on, as they are installed in the checkout. */
+  dependencies: string[]
   remove(): void
 }
 
-/** Packs what is built. */
-export function pack(): Packed {
-  const directory = mkdtempSync(join(tmpdir(), 'libcontainer-pack-'))
+function npmPack(directory: string, folder: string): { tarball: string; files: string[] } {
   const [packed] = JSON.parse(
-    execFileSync(process.execPath, [npm, 'pack', '--json', `--pack-destination=${directory}`], {
+    execFileSync(process.execPath, [npm, 'pack', '--json', `--pack-destination=${directory}`, folder], {
       cwd: packageRoot,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }),
   ) as { filename: string; files: { path: string }[] }[]
-  if (packed === undefined) throw new Error('npm packed nothing')
+  if (packed === undefined) throw new Error(`npm packed nothing of ${folder}`)
+  return { tarball: join(directory, packed.filename), files: packed.files.map(({ path }) => path).sort() }
+}
+
+/** Packs what is built. */
+export function pack(): Packed {
+  const directory = mkdtempSync(join(tmpdir(), 'libcontainer-pack-'))
+  const dependencies = ['bindings', 'file-uri-to-path'].map((name) =>
+    npmPack(directory, `./node_modules/${name}`),
+  )
   return {
-    tarball: join(directory, packed.filename),
-    files: packed.files.map(({ path }) => path).sort(),
+    ...npmPack(directory, '.'),
+    dependencies: dependencies.map(({ tarball }) => tarball),
     remove: () => rmSync(directory, { recursive: true, force: true }),
   }
 }

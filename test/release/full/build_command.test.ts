@@ -12,7 +12,7 @@ describe.skipIf(cannotRunContainers())('libcontainer-build', () => {
   beforeAll(() => {
     packed = pack()
     bare = new Bare()
-    expect(bare.install(packed.tarball)).toMatchObject({ code: 0, stderr: '' })
+    expect(bare.install(packed)).toMatchObject({ code: 0, stderr: '' })
     rmSync(join(bare.app, 'node_modules/libcontainer/prebuilds'), { recursive: true })
   })
   afterAll(() => {

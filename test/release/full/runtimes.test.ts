@@ -21,7 +21,7 @@ describe.skipIf(cannotRunContainers())('the packed package', () => {
   async function runsQuickStart(command: string[], addon = 'libcontainer.node'): Promise<void> {
     const bare = new Bare(command)
     try {
-      expect(bare.install(packed.tarball)).toMatchObject({ code: 0, stderr: '' })
+      expect(bare.install(packed)).toMatchObject({ code: 0, stderr: '' })
       expect(await bare.quickStart('esm')).toEqual([])
       expect(await bare.quickStart('cjs')).toEqual([])
       const loaded = `
