@@ -13,6 +13,7 @@ BENCH_PACKAGES := crun golang-go golang-github-opencontainers-runc-dev golang-gi
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ADDON := build/Release/libcontainer.node
 SHIM := build/Release/libcontainer-shim
+PREBUILT := prebuilds/linux-x64/libcontainer.node
 NATIVE_FILES := $(shell find native -name '*.cc' -o -name '*.h' | grep -v /test/) $(wildcard native/*.gypi) binding.gyp native/addon/exports.map scripts/toolchain.sh scripts/glibc-floor.mjs
 FUZZ_SECONDS ?= 60
 CHAOS_SECONDS ?= 300
@@ -30,7 +31,7 @@ endef
 demo: build ## a container's life by this library, beside runc's own times
 	@node examples/demo.mjs
 
-test: setup-test build native-test check ## everything: native tests, checks, unit, addon and integration tests, machines
+test: setup-test build native-test check $(PREBUILT) ## everything: native tests, checks, unit, addon and integration tests, machines
 	npx vitest run
 	@$(MAKE) --no-print-directory vm-test
 	@$(MAKE) --no-print-directory vm-clock
@@ -49,6 +50,11 @@ node_modules/.package-lock.json: package.json cli/package.json package-lock.json
 $(ADDON) $(SHIM) &: node_modules/.package-lock.json $(NATIVE_FILES)
 	npm run --silent build:native
 	@touch $(ADDON) $(SHIM)
+
+# What the package ships for this machine, as test/release looks at it.
+$(PREBUILT): node_modules/.package-lock.json $(NATIVE_FILES) CMakeLists.txt scripts/prebuild.sh | setup-test
+	scripts/prebuild.sh x64
+	@touch $@
 
 dist/.built: node_modules/.package-lock.json tsconfig.json $(shell find lib cli -name '*.ts' -o -name '*.mts') cli/build.mjs
 	rm -rf dist

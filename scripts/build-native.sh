@@ -7,7 +7,7 @@ prefix=$(node -p "require('path').resolve(process.execPath, '../..')")
 if [ -f "$prefix/include/node/node_api.h" ]; then
   set -- --nodedir="$prefix" "$@"
 fi
-# In a checkout what is tested is what is shipped: see prebuild.sh. The packed sources are for one machine only.
+# A checkout's addon loads where the shipped one does: see prebuild.sh. The packed sources are for one machine only.
 if [ -f scripts/glibc-floor.mjs ]; then
   export LIBCONTAINER_GLIBC_FLOOR="${LIBCONTAINER_GLIBC_FLOOR-2.28}"
 fi

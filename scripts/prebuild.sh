@@ -5,9 +5,12 @@
 #   libcontainer-shim        the shim, static and of musl's: for both
 # Usage: scripts/prebuild.sh [VARIANT...]     x64 x64-musl arm64 arm64-musl; all of them without one
 #
-# x64's come from build/Release, where node-gyp has put what all the tests run with; the others by cmake-js.
+# cmake-js compiles all of them, from the same lists of sources and flags as node-gyp's build/Release (native/sources.gypi).
 set -eu
 cd "$(dirname "$0")/.."
+mkdir -p build-prebuild
+# Two tests may want the binaries at the same time.
+[ "${PREBUILD_LOCKED:-}" ] || exec env PREBUILD_LOCKED=1 flock build-prebuild/lock scripts/prebuild.sh "$@"
 export LIBCONTAINER_GLIBC_FLOOR=2.28 LIBCONTAINER_SHIM_LIBC=musl LC_ALL=C
 # From sources to bytes nothing else counts: neither the directory (see toolchain.sh) nor the day.
 export SOURCE_DATE_EPOCH=0
@@ -38,14 +41,14 @@ compile() { # directory targets... -- cmake-js options...
   done
 }
 
-mkdir -p build-prebuild
 for variant in "$@"; do
   out=prebuilds/linux-${variant%-musl}
   work=build-prebuild/$variant
   case $variant in
     x64)
-      put strip build/Release/libcontainer.node "$out/libcontainer.node"
-      put strip build/Release/libcontainer-shim "$out/libcontainer-shim"
+      compile "$work" libcontainer libcontainer-shim -- --arch x64
+      put strip "$work/Release/libcontainer.node" "$out/libcontainer.node"
+      put strip "$work/libcontainer-shim" "$out/libcontainer-shim"
       ;;
     x64-musl)
       LIBCONTAINER_LIBC=musl compile "$work" libcontainer -- --arch x64

@@ -1,5 +1,5 @@
 // Finds and loads the native module and the shim; the one place that touches either.
-import { closeSync, existsSync, openSync, readlinkSync, readSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import loadBindings from 'bindings'
 import { ContainerError } from '../errors.js'
@@ -15,32 +15,19 @@ export interface Loaded {
 }
 
 /**
- * Whether this very program runs with musl: its ELF header names the loader that it was started by. What lies on the
- * machine does not tell, since both C libraries may be installed; and process.report, which does, takes milliseconds.
+ * Whether this program runs with musl: its loader, which is its C library too, is mapped then. `maps` is /proc/self/maps.
+ * What lies on the disk does not say it, since both C libraries may be installed. detect-libc first asks what this asks,
+ * and would be a second dependency; process.report takes milliseconds.
  */
-function isMusl(): boolean {
-  let fd: number | undefined
-  try {
-    fd = openSync('/proc/self/exe', 'r')
-    const read = (position: number, length: number): Buffer => {
-      const bytes = Buffer.alloc(length)
-      return bytes.subarray(0, readSync(fd as number, bytes, 0, length, position))
-    }
-    const header = read(0, 64)
-    const size = header.readUInt16LE(54)
-    const table = read(Number(header.readBigUInt64LE(32)), size * header.readUInt16LE(56))
-    for (let at = 0; at + size <= table.length; at += size) {
-      if (table.readUInt32LE(at) !== 3) continue // PT_INTERP
-      const path = read(Number(table.readBigUInt64LE(at + 8)), Number(table.readBigUInt64LE(at + 32)))
-      return path.includes('/ld-musl-')
-    }
-    // Without one it is the loader itself, told to run something.
-    return readlinkSync('/proc/self/exe').includes('musl')
-  } catch {
-    return false
-  } finally {
-    if (fd !== undefined) closeSync(fd)
-  }
+export function isMusl(maps: string): boolean {
+  return /\/(ld-musl-[\w.-]+|libc\.so)( \(deleted\))?$/m.test(maps)
+}
+
+function addonName(): string {
+  const path = '/proc/self/maps'
+  return existsSync(path) && isMusl(readFileSync(path, 'latin1'))
+    ? 'libcontainer.musl.node'
+    : 'libcontainer.node'
 }
 
 let loaded: Loaded | undefined
@@ -57,7 +44,7 @@ export function load(): Loaded {
   const prebuilt = join('prebuilds', `linux-${process.arch}`)
   const candidates = [
     { directory: join('build', 'Release'), addon: 'libcontainer.node' },
-    { directory: prebuilt, addon: isMusl() ? 'libcontainer.musl.node' : 'libcontainer.node' },
+    { directory: prebuilt, addon: addonName() },
   ]
   const found = candidates.find(({ directory, addon }) => existsSync(join(packageRoot, directory, addon)))
   const tried = candidates.map(({ directory, addon }) => join(packageRoot, directory, addon)).join(', ')

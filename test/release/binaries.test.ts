@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { packageRoot } from '../support/machine.js'
+import { timeToCompile } from './packed.js'
 
 interface Checked {
   problems: string[]
@@ -13,7 +14,7 @@ type Check = (path: string, options?: { unstripped?: string }) => Checked
 
 describe.skipIf(process.arch !== 'x64')('the binaries for x64', () => {
   const shipped = join(packageRoot, 'prebuilds/linux-x64')
-  const built = join(packageRoot, 'build/Release')
+  const built = join(packageRoot, 'build-prebuild/x64')
   let check: Check
   let directory = ''
 
@@ -23,7 +24,7 @@ describe.skipIf(process.arch !== 'x64')('the binaries for x64', () => {
     check = ((await import(path)) as { check: Check }).check
     directory = join(mkdtempSync(join(tmpdir(), 'libcontainer-binaries-')), 'linux-x64')
     mkdirSync(directory)
-  })
+  }, timeToCompile)
   afterAll(() => rmSync(join(directory, '..'), { recursive: true, force: true }))
 
   it('ask for an old glibc at most, are hardened and small', () => {

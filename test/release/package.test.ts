@@ -5,7 +5,7 @@ import { dirname, join, normalize } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { linksOf } from '../examples/pages.js'
 import { cannotRunContainers, packageRoot } from '../support/machine.js'
-import { Bare, pack, type Packed } from './packed.js'
+import { Bare, pack, type Packed, timeToCompile } from './packed.js'
 
 const expected = [
   /^(LICENSE|package\.json|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/,
@@ -34,7 +34,7 @@ describe.skipIf(cannotRunContainers())('the package', () => {
     expect(stderr).toBe('')
     expect(stdout).not.toMatch(/^> /m) // no script ran
     expect(code).toBe(0)
-  })
+  }, timeToCompile)
   afterAll(() => {
     packed.remove()
     bare.remove()

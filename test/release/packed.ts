@@ -13,6 +13,9 @@ const npm = join(dirname(realpathSync(which('npm') as string)), 'npm-cli.js')
 const programs = ['sh', 'busybox', 'runc', 'crun']
 const absent = ['g++', 'gcc', 'cc', 'c++', 'clang', 'make', 'cmake', 'python3', 'python', 'node-gyp']
 
+/** For scripts/prebuild.sh, unless `make test` has run it before. */
+export const timeToCompile = 900_000
+
 export interface Ended {
   code: number | null
   stdout: string
