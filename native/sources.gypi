@@ -52,6 +52,15 @@
       "native/cgroup/remove.cc",
       "native/cgroup/walk.cc"
     ],
+    "container_sources": [
+      "native/container/live_container.cc",
+      "native/container/recorded_cgroups.cc",
+      "native/container/stats_of_all.cc",
+      "native/container/update.cc"
+    ],
+    "container_shim_sources": [
+      "native/container/recorded_cgroups.cc"
+    ],
     "nsexec_sources": [
       "native/nsexec/bounding.cc",
       "native/nsexec/child.cc",
@@ -61,6 +70,7 @@
       "native/nsexec/join.cc",
       "native/nsexec/parent.cc"
     ],
+    "client_sources": [],
     "events_sources": [
       "native/events/connections.cc",
       "native/events/inotify.cc",
@@ -72,7 +82,6 @@
       "native/events/watches.cc"
     ],
     "addon_sources": [
-      "native/addon/container_box.cc",
       "native/addon/convert.cc",
       "native/addon/instance.cc",
       "native/addon/lane.cc",
@@ -105,7 +114,6 @@
       "native/shim/pidfd_exit.cc",
       "native/shim/pipe_users.cc",
       "native/shim/pump.cc",
-      "native/shim/recorded_cgroups.cc",
       "native/shim/relay.cc",
       "native/shim/runtime_run.cc",
       "native/shim/seccomp_filter.cc",
@@ -132,6 +140,7 @@
       "native/test/cgroup_stats_parse_test.cc",
       "native/test/cgroup_writer_test.cc",
       "native/test/checkpoint_test.cc",
+      "native/test/container_test.cc",
       "native/test/core_test.cc",
       "native/test/exec_records_test.cc",
       "native/test/file_sink_test.cc",

@@ -19,8 +19,8 @@
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "sources": [
-        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(events_sources)", "<@(addon_sources)",
-        "<@(no_exceptions_sources)"
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(container_sources)", "<@(events_sources)",
+        "<@(addon_sources)", "<@(no_exceptions_sources)"
       ],
       "cflags": ["<@(addon_cflags)", "<!@(sh scripts/toolchain.sh addon cflags)"],
       "ldflags": [
@@ -33,8 +33,9 @@
       "target_name": "libcontainer-shim",
       "type": "executable",
       "sources": [
-        "<@(core_sources)", "<@(oci_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)", "<@(nsexec_sources)",
-        "<@(seccomp_sources)", "<@(shim_sources)", "<@(shim_main_sources)", "<@(no_exceptions_sources)"
+        "<@(core_sources)", "<@(oci_sources)", "<@(state_sources)", "<@(cgroup_shim_sources)",
+        "<@(container_shim_sources)", "<@(nsexec_sources)", "<@(seccomp_sources)",
+        "<@(shim_sources)", "<@(shim_main_sources)", "<@(no_exceptions_sources)"
       ],
       "cflags": ["<@(shim_cflags)", "<!@(sh scripts/toolchain.sh shim cflags)"],
       "cflags!": ["-D_FORTIFY_SOURCE=2"],

@@ -36,8 +36,8 @@ class Lane {
   // By the first lane that is free, or else by the thread pool.
   static void Run(Napi::Env env, std::array<Lane, 2>& lanes, std::unique_ptr<Job> job);
 
-  // From within a job: closed once the word is given that the job is done, which need not wait for it. (The
-  // last descriptor of a removed file is dear: the file goes with it.) Elsewhere at once.
+  // From within a job: closes it once the job's result is on its way, so that nobody waits for the close.
+  // Elsewhere closes it at once.
   static void CloseLater(UniqueFd fd);
 
  private:

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "addon/async.h"
-#include "addon/container_box.h"
+#include "addon/container_handle.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
 #include "addon/state_calls.h"
@@ -131,8 +131,9 @@ Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
   query.roots = RuntimeRoots(ToText(object.Get("runtime")), ToStrings(object.Get("runtimeArgs")));
   query.init_pid = static_cast<int>(ToInteger(object.Get("pid")));
   query.init_start = static_cast<uint64_t>(ToInteger(object.Get("starttime")));
-  auto* box = new BoxPointer(std::make_shared<ContainerBox>(std::move(query), Of(info)->budget));
-  return Napi::External<BoxPointer>::New(info.Env(), box, [](Napi::Env, BoxPointer* gone) { delete gone; });
+  auto* live = new LivePointer(std::make_shared<LiveContainer>(std::move(query), Of(info)->budget));
+  return Napi::External<LivePointer>::New(info.Env(), live,
+                                          [](Napi::Env, LivePointer* gone) { delete gone; });
 }
 
 Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
@@ -141,26 +142,26 @@ Napi::Value LimitDescriptors(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value GiveBack(const Napi::CallbackInfo& info) {
-  ToBox(info[0])->GiveBack();
+  ToLive(info[0])->Release();
   return info.Env().Undefined();
 }
 
 Napi::Value ContainerStatus(const Napi::CallbackInfo& info) {
-  auto box = ToBox(info[0]);
+  auto live = ToLive(info[0]);
   return Async<std::string>::Run(
-      info.Env(), [box] { return box->ReadStatus(); },
+      info.Env(), [live] { return live->ReadStatus(); },
       [](Napi::Env env, std::string& state) { return Napi::String::New(env, state); });
 }
 
 Napi::Value Lives(const Napi::CallbackInfo& info) {
-  auto box = ToBox(info[0]);
+  auto live = ToLive(info[0]);
   return Async<bool>::Run(
-      info.Env(), [box] { return box->Lives(); },
+      info.Env(), [live] { return live->Lives(); },
       [](Napi::Env env, bool& lives) -> Napi::Value { return Napi::Boolean::New(env, lives); });
 }
 
 Napi::Value LivesSync(const Napi::CallbackInfo& info) {
-  auto lives = ToBox(info[0])->Lives();
+  auto lives = ToLive(info[0])->Lives();
   if (!lives) return Throw(info.Env(), lives.error());
   return Napi::Boolean::New(info.Env(), *lives);
 }
@@ -172,64 +173,64 @@ Napi::Value PidArray(Napi::Env env, const std::vector<pid_t>& pids) {
 }
 
 Napi::Value Pids(const Napi::CallbackInfo& info) {
-  auto box = ToBox(info[0]);
+  auto live = ToLive(info[0]);
   return Async<std::vector<pid_t>>::Run(
-      info.Env(), [box] { return box->ReadPids(); },
+      info.Env(), [live] { return live->ReadPids(); },
       [](Napi::Env env, std::vector<pid_t>& pids) { return PidArray(env, pids); });
 }
 
 Napi::Value PidsSync(const Napi::CallbackInfo& info) {
-  auto pids = ToBox(info[0])->ReadPids();
+  auto pids = ToLive(info[0])->ReadPids();
   if (!pids) return Throw(info.Env(), pids.error());
   return PidArray(info.Env(), *pids);
 }
 
 Napi::Value ReadStats(const Napi::CallbackInfo& info) {
-  auto box = ToBox(info[0]);
+  auto live = ToLive(info[0]);
   return Async<Stats>::Run(
-      info.Env(), [box] { return box->ReadStats(); },
+      info.Env(), [live] { return live->ReadStats(); },
       [](Napi::Env env, Stats& stats) -> Napi::Value { return StatsObject(env, stats); });
 }
 
 Napi::Value ReadStatsSync(const Napi::CallbackInfo& info) {
-  auto stats = ToBox(info[0])->ReadStats();
+  auto stats = ToLive(info[0])->ReadStats();
   if (!stats) return Throw(info.Env(), stats.error());
   return StatsObject(info.Env(), *stats);
 }
 
 Napi::Value ReadStatsOfMany(const Napi::CallbackInfo& info) {
   auto array = info[0].As<Napi::Array>();
-  std::vector<BoxPointer> boxes;
-  for (uint32_t i = 0; i < array.Length(); ++i) boxes.push_back(ToBox(array.Get(i)));
+  std::vector<LivePointer> containers;
+  for (uint32_t i = 0; i < array.Length(); ++i) containers.push_back(ToLive(array.Get(i)));
   using Many = std::vector<Result<Stats>>;
   return Async<Many>::Run(
-      info.Env(), [boxes]() -> Result<Many> { return ReadStatsOfAll(boxes); },
+      info.Env(), [containers]() -> Result<Many> { return ReadStatsOfAll(containers); },
       [](Napi::Env env, Many& many) -> Napi::Value { return ToArray(env, many, StatsObject); });
 }
 
-Napi::Value RunOnBox(const Napi::CallbackInfo& info, std::function<Status(ContainerBox&)> work) {
-  auto box = ToBox(info[0]);
+Napi::Value RunOn(const Napi::CallbackInfo& info, std::function<Status(LiveContainer&)> work) {
+  auto live = ToLive(info[0]);
   return Async<Unit>::Run(
-      info.Env(), [box, work = std::move(work)] { return work(*box); },
+      info.Env(), [live, work = std::move(work)] { return work(*live); },
       [](Napi::Env env, Unit&) { return env.Undefined(); });
 }
 
 Napi::Value Pause(const Napi::CallbackInfo& info) {
   int timeout_ms = static_cast<int>(ToInteger(info[1]));
-  return RunOnBox(info, [timeout_ms](ContainerBox& box) { return box.Pause(timeout_ms); });
+  return RunOn(info, [timeout_ms](LiveContainer& live) { return live.Pause(timeout_ms); });
 }
 
 Napi::Value Resume(const Napi::CallbackInfo& info) {
-  return RunOnBox(info, [](ContainerBox& box) { return box.Resume(); });
+  return RunOn(info, [](LiveContainer& live) { return live.Resume(); });
 }
 
 Napi::Value SignalAll(const Napi::CallbackInfo& info) {
   int signal = static_cast<int>(ToInteger(info[1]));
-  return RunOnBox(info, [signal](ContainerBox& box) { return box.SignalAll(signal); });
+  return RunOn(info, [signal](LiveContainer& live) { return live.SignalAll(signal); });
 }
 
 Napi::Value ReleaseKilled(const Napi::CallbackInfo& info) {
-  return RunOnBox(info, [](ContainerBox& box) { return box.ReleaseKilled(); });
+  return RunOn(info, [](LiveContainer& live) { return live.ReleaseKilled(); });
 }
 
 Napi::Value Update(const Napi::CallbackInfo& info) {
@@ -239,7 +240,13 @@ Napi::Value Update(const Napi::CallbackInfo& info) {
   options.shares = ToFlag(given.Get("linearShares")) ? PlanOptions::SharesFormula::kLinear
                                                      : PlanOptions::SharesFormula::kCurve;
   options.pids_zero_is_one = ToFlag(given.Get("pidsZeroIsOne"));
-  return RunOnBox(info, [json, options](ContainerBox& box) { return box.Update(json, options); });
+  return RunOn(info, [json, options](LiveContainer& live) -> Status {
+    auto old_record = live.Update(json, options);
+    if (!old_record) return old_record.error();
+    // The last descriptor of a removed file: the kernel frees the file when it is closed, which takes time.
+    Lane::CloseLater(std::move(*old_record));
+    return Ok();
+  });
 }
 
 Napi::Value StartTime(const Napi::CallbackInfo& info) {

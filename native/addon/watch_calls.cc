@@ -5,7 +5,7 @@
 #include <string>
 
 #include "addon/async.h"
-#include "addon/container_box.h"
+#include "addon/container_handle.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
 #include "events/watches.h"
@@ -37,7 +37,7 @@ events::Source::Counter CounterOf(const Request& request) {
 
 // Resolves with the watch's number, from when on it may be told of.
 Napi::Value Watch(const Napi::CallbackInfo& info) {
-  auto box = ToBox(info[0]);
+  auto live = ToLive(info[0]);
   auto object = info[1].As<Napi::Object>();
   Request request;
   request.kind = ToText(object.Get("kind"));
@@ -56,15 +56,15 @@ Napi::Value Watch(const Napi::CallbackInfo& info) {
   WatchesPointer watches = *begun;
   return Async<uint32_t>::Run(
       info.Env(),
-      [box, request, watches]() -> Result<uint32_t> {
-        auto paths = box->WatchPaths();
+      [live, request, watches]() -> Result<uint32_t> {
+        auto paths = live->WatchPaths();
         if (!paths) return paths.error();
         auto source = OpenSource(request, *paths);
         if (!source) return source.error();
         auto added = watches->Add(std::move(*source), CounterOf(request));
         if (!added) return added.error();
         // It may have died, and its cgroup may stay for long.
-        auto lives = box->InitRuns() ? Result<bool>(true) : box->Lives();
+        auto lives = live->InitRuns() ? Result<bool>(true) : live->Lives();
         if (!lives || !*lives) {
           watches->Remove(*added);
           return lives ? Error::Coded("ERR_CONTAINER_EXITED", "the container has exited") : lives.error();

@@ -23,7 +23,6 @@
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
 #include "shim/oom_log.h"
-#include "shim/recorded_cgroups.h"
 #include "shim/runtime_run.h"
 #include "shim/settings.h"
 #include "shim/stdio.h"
@@ -48,6 +47,12 @@ class Clients {
   virtual void Send(ClientId client, const std::string& message) = 0;
   virtual void Broadcast(const std::string& message) = 0;
   virtual size_t count() const = 0;
+};
+
+// What is to go with a container.
+struct LeftCgroups {
+  std::vector<std::string> directories;
+  bool sure = false;  // a record says that they are its own: all that is below them goes too
 };
 
 struct Process {

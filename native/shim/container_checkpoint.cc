@@ -14,6 +14,11 @@ namespace {
 
 constexpr const char* kHistory = "init/dumps";
 
+// Those that are empty, and nothing below them.
+void RemoveEmptyCgroups(const LeftCgroups& left) {
+  CgroupRemoval(left.directories, CgroupRemoval::Extent::kTops).Work(WalkDeadline());
+}
+
 }  // namespace
 
 CriuOptions CriuOptionsOf(const JsonValue& json) {
@@ -145,7 +150,7 @@ void Container::CheckpointCommit() {
   }
   // A history that cannot be written costs the next dump its parent, and nothing else.
   if (!checkpoint.exit) (void)DumpHistory(kHistory).Add(checkpoint.name, checkpoint.created);
-  if (checkpoint.exit) RemoveCgroups(LikelyCgroups());
+  if (checkpoint.exit) RemoveEmptyCgroups(LikelyCgroups());
   CheckpointEnd(std::nullopt);
 }
 
@@ -184,7 +189,7 @@ void Container::SettleCheckpoint() {
     if (InitRuns()) directory->Discard();
   }
   DumpHistory(kHistory).Forget();
-  if (!InitRuns()) RemoveCgroups(LikelyCgroups());
+  if (!InitRuns()) RemoveEmptyCgroups(LikelyCgroups());
 }
 
 // The container is to be deleted: what is left of the dump does not matter.

@@ -6,11 +6,11 @@
 #include <cerrno>
 #include <csignal>
 
+#include "container/recorded_cgroups.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/container.h"
 #include "shim/operations.h"
-#include "shim/recorded_cgroups.h"
 
 namespace lc::shim {
 namespace {

@@ -11,7 +11,8 @@ namespace lc::shim {
 
 namespace {
 
-// Root runs what state.json names. The directory above was looked at by the program: lib/state/trusted_root.ts.
+// Root runs what state.json names. The directory above was looked at by the program:
+// lib/state/trusted_root.ts.
 Status CheckOwner(const std::string& path) {
   struct stat st {};
   if (stat(path.c_str(), &st) != 0) return Error::Sys("stat", path);

@@ -11,13 +11,13 @@
 #include <algorithm>
 
 #include "cgroup/mode.h"
+#include "container/recorded_cgroups.h"
 #include "core/files.h"
 #include "core/keyed_text.h"
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/parent.h"
 #include "oci/process_json.h"
-#include "shim/recorded_cgroups.h"
 
 namespace lc::shim {
 namespace {

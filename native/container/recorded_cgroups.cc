@@ -1,11 +1,12 @@
 // The cgroups that a runtime's record names as a container's.
-#include "shim/recorded_cgroups.h"
+#include "container/recorded_cgroups.h"
 
 #include <algorithm>
 
-#include "cgroup/remove.h"
+#include "cgroup/mode.h"
 
-namespace lc::shim {
+namespace lc {
+
 Result<CgroupPaths> RecordedCgroups(const RuntimeRecord& record) {
   if (record.kind != RuntimeRecord::Kind::kCrun) return record.cgroups;
   if (record.cgroup_path.empty()) return CgroupPaths();
@@ -23,8 +24,4 @@ std::vector<std::string> Directories(const CgroupPaths& paths) {
   return out;
 }
 
-void RemoveCgroups(const LeftCgroups& left) {
-  CgroupRemoval(left.directories, CgroupRemoval::Extent::kTops).Work(WalkDeadline());
-}
-
-}  // namespace lc::shim
+}  // namespace lc
