@@ -30,8 +30,8 @@
       "native/cgroup/hints.cc",
       "native/cgroup/json_text.cc",
       "native/cgroup/kill.cc",
+      "native/cgroup/memory_events.cc",
       "native/cgroup/mode.cc",
-      "native/cgroup/oom.cc",
       "native/cgroup/pids.cc",
       "native/cgroup/plan.cc",
       "native/cgroup/plan_v1.cc",
@@ -47,6 +47,7 @@
     ],
     "cgroup_shim_sources": [
       "native/cgroup/kill.cc",
+      "native/cgroup/memory_events.cc",
       "native/cgroup/mode.cc",
       "native/cgroup/pids.cc",
       "native/cgroup/remove.cc",
@@ -130,8 +131,8 @@
     "test_sources": [
       "native/test/cgroup_freeze_test.cc",
       "native/test/cgroup_handle_test.cc",
+      "native/test/cgroup_memory_events_test.cc",
       "native/test/cgroup_mode_test.cc",
-      "native/test/cgroup_oom_test.cc",
       "native/test/cgroup_pids_test.cc",
       "native/test/cgroup_plan_test.cc",
       "native/test/cgroup_record_file_test.cc",

@@ -1,4 +1,4 @@
-// A cgroup's counters of memory events: of that very cgroup, never of a later one by its name.
+// The file with a cgroup's counters of memory events: of that very cgroup, never of a later one by its name.
 #include "events/memory_file.h"
 
 #include <fcntl.h>
@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <utility>
-
-#include "core/keyed_text.h"
 
 namespace lc::events {
 
@@ -32,7 +30,7 @@ bool MemoryFile::CgroupIsThere() const {
   return stat(DirectoryOf(path_).c_str(), &st) == 0 && st.st_ino == directory_;
 }
 
-MemoryFile::Outcome MemoryFile::Read(MemoryCounts* out) {
+MemoryFile::Outcome MemoryFile::Read(MemoryEvents* out) {
   constexpr int kMaxAttempts = 3;  // at a file that goes while it is read
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     UniqueFd fd = std::move(kept_);
@@ -51,7 +49,7 @@ MemoryFile::Outcome MemoryFile::Read(MemoryCounts* out) {
     char text[1024];
     ssize_t size = pread(fd.get(), text, sizeof(text), 0);
     if (size >= 0) {
-      *out = ParseMemoryCounts({text, static_cast<size_t>(size)});
+      *out = ParseMemoryEvents({text, static_cast<size_t>(size)});
       if (keep_) kept_ = std::move(fd);
       return Outcome::kCounts;
     }
@@ -63,16 +61,6 @@ MemoryFile::Outcome MemoryFile::Read(MemoryCounts* out) {
 void MemoryFile::Keep(bool keep) {
   keep_ = keep;
   if (!keep) kept_.Reset();
-}
-
-MemoryCounts ParseMemoryCounts(std::string_view text) {
-  MemoryCounts counts;
-  counts.oom_kill = ScanKeyed(text, "oom_kill");
-  counts.oom = ScanKeyed(text, "oom").value_or(0);
-  counts.high = ScanKeyed(text, "high").value_or(0);
-  counts.max = ScanKeyed(text, "max").value_or(0);
-  counts.killer_off = ScanKeyed(text, "oom_kill_disable").value_or(0) == 1;
-  return counts;
 }
 
 }  // namespace lc::events

@@ -1,26 +1,16 @@
-// A cgroup's counters of memory events: of that very cgroup, never of a later one by its name.
+// The file with a cgroup's counters of memory events: of that very cgroup, never of a later one by its name.
 #pragma once
 
 #include <sys/types.h>
 
-#include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
+#include "cgroup/memory_events.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
 
 namespace lc::events {
-
-struct MemoryCounts {
-  std::optional<uint64_t> oom_kill;  // on v1 since Linux 4.13
-  uint64_t oom = 0;                  // v2: how often an allocation was about to fail
-  uint64_t high = 0;                 // v2: how often memory.high was passed
-  uint64_t max = 0;                  // v2: how often memory.max was run into
-  bool killer_off = false;           // v1: oom_kill_disable
-};
 
 // v1 memory.oom_control or v2 memory.events. Opened for each look, unless the next one is near: an open one
 // costs a descriptor and, once it was read, a page of the kernel's.
@@ -36,7 +26,7 @@ class MemoryFile {
   // ENOENT or ENODEV when the cgroup is not there.
   static Result<MemoryFile> Open(std::string path);
   // kFailed: no descriptor to be had just now, for one.
-  Outcome Read(MemoryCounts* out);
+  Outcome Read(MemoryEvents* out);
   // Whether another file than before was found in its place since the last call: the controller came back.
   bool TakeRenewed() { return std::exchange(renewed_, false); }
   // Stays open after a look that succeeds, until this is taken back.
@@ -54,7 +44,5 @@ class MemoryFile {
   bool keep_ = false;
   UniqueFd kept_;
 };
-
-MemoryCounts ParseMemoryCounts(std::string_view text);
 
 }  // namespace lc::events

@@ -8,8 +8,8 @@
 
 #include <string_view>
 
+#include "cgroup/memory_events.h"
 #include "core/unique_fd.h"
-#include "events/memory_file.h"
 
 namespace lc::events {
 namespace {
@@ -27,7 +27,7 @@ uint64_t KillsOf(int directory) {
   char text[1024];
   ssize_t size = fd ? read(fd.get(), text, sizeof(text)) : -1;
   if (size < 0) return 0;
-  return ParseMemoryCounts({text, static_cast<size_t>(size)}).oom_kill.value_or(0);
+  return ParseMemoryEvents({text, static_cast<size_t>(size)}).oom_kill.value_or(0);
 }
 
 }  // namespace

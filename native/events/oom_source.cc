@@ -66,7 +66,7 @@ class OomV1 final : public Source {
   uint64_t identity() const override { return identity_; }
 
   Status Begin(Inotify*) override {
-    MemoryCounts counts;
+    MemoryEvents counts;
     if (file_.Read(&counts) == MemoryFile::Outcome::kCounts) before_ = counts.oom_kill.value_or(0);
     nested_.Look(directory_);
     return Ok();
@@ -75,7 +75,7 @@ class OomV1 final : public Source {
   void Look(Why, uint32_t) override {
     uint64_t signals = 0;
     if (read(signal_.get(), &signals, sizeof(signals)) != sizeof(signals)) signals = 0;
-    MemoryCounts counts;
+    MemoryEvents counts;
     file_.Keep(true);
     switch (file_.Read(&counts)) {
       case MemoryFile::Outcome::kCounts:
@@ -184,7 +184,7 @@ class MemoryEventsV2 final : public Source {
   }
 
   void Look(Why, uint32_t) override {
-    MemoryCounts counts;
+    MemoryEvents counts;
     file_.Keep(true);
     switch (file_.Read(&counts)) {
       case MemoryFile::Outcome::kCounts: {
@@ -230,7 +230,7 @@ class MemoryEventsV2 final : public Source {
   int populated_watch_ = -1;
   int parent_watch_ = -1;
   int control_watch_ = -1;
-  MemoryCounts last_;
+  MemoryEvents last_;
   bool awaited_ = false;  // an OOM began, and its kill is not counted yet
   int64_t awaited_since_usec_ = 0;
   Steps<std::size(kAtLimitUsec)> at_limit_{kAtLimitUsec};

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "cgroup/memory_events.h"
 #include "cgroup/mode.h"
 #include "container/recorded_cgroups.h"
 #include "core/files.h"
@@ -209,11 +210,7 @@ Status Target::OpenCgroups() {
     freezer_.Reset(open((cgroups_.unified + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
     freezer_v2_ = true;
   }
-  if (const std::string* memory = cgroups_.Find("memory")) {
-    oom_path_ = *memory + "/memory.oom_control";
-  } else if (!cgroups_.unified.empty()) {
-    oom_path_ = cgroups_.unified + "/memory.events";
-  }
+  oom_path_ = MemoryEventsFile(cgroups_);
   if (!oom_path_.empty()) oom_.Reset(open(oom_path_.c_str(), O_RDONLY | O_CLOEXEC));
   return Ok();
 }
@@ -308,7 +305,7 @@ uint64_t Target::OomKills() {
     if (oom_) text = RereadFd(oom_.get(), oom_path_);
   }
   if (!text) return oom_kills_;
-  uint64_t now = ScanKeyed(*text, "oom_kill").value_or(0);
+  uint64_t now = ParseMemoryEvents(*text).oom_kill.value_or(0);
   oom_kills_ += now >= oom_last_ ? now - oom_last_ : now;
   oom_last_ = now;
   return oom_kills_;
