@@ -1,4 +1,4 @@
-// Tests by directory: unit and native run anywhere, integration and examples want root, runc, crun and busybox.
+// Tests by directory: unit and addon run anywhere; the others require root, runc, crun and busybox.
 import { availableParallelism } from 'node:os'
 import type { ViteUserConfig } from 'vitest/config' with { 'resolution-mode': 'import' }
 
@@ -12,7 +12,7 @@ const config: ViteUserConfig = {
     maxWorkers: Math.max(2, availableParallelism()),
     globalSetup: ['test/support/global_setup.ts'],
     include: [
-      'test/{unit,native,integration,security,examples,chaos}/**/*.test.ts',
+      'test/{unit,addon,integration,faults,security,examples,chaos}/**/*.test.ts',
       'test/release/*.test.ts',
     ],
     // A wait that is worth waiting for ends by itself; these only end what hangs.

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 kind=$1
 shift
-[ $# -gt 0 ] || set -- test/integration test/native test/chaos
+[ $# -gt 0 ] || set -- test/integration test/faults test/addon test/chaos
 include=$(node -p "require('path').resolve(process.execPath, '../../include/node')")
 build=$PWD/build-sanitize/$kind
 tree=$build/tree
