@@ -1,5 +1,5 @@
 // updateResources(): every field in the kernel as the runtime would write it, all or nothing, and the record kept true.
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -8,7 +8,7 @@ import type { Container, Resources } from '../../lib/index.js'
 import { Cgroup } from '../support/cgroups.js'
 import { type Ground, useContainers } from '../support/containers.js'
 import { expectCode, failure } from '../support/expect.js'
-import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
+import { cannotRunContainers, isCgroupV2, type RuntimeName, runtimes } from '../support/machine.js'
 import { read } from '../support/processes.js'
 
 const skip = cannotRunContainers()
@@ -43,7 +43,31 @@ interface Row {
   byRuntime?: true | 'runc'
 }
 
-function rows(): Row[] {
+/**
+ * What cgroup v2 calls these shares in the installed version of the runtime: a straight line at first, since runc 1.3.2 and
+ * crun 1.24 a curve through 1024 and 100.
+ */
+function weightsOf(runtime: RuntimeName): Record<512 | 2048, string> {
+  const version = / version (\d+)\.(\d+)(?:\.(\d+))?/.exec(
+    execFileSync(runtime, ['--version'], { encoding: 'utf8' }),
+  )
+  const [major = 0, minor = 0, patch = 0] = (version ?? []).slice(1).map((part) => Number(part ?? 0))
+  const curve = runtime === 'runc' ? [1, 3, 2] : [1, 24, 0]
+  const number = ([a = 0, b = 0, c = 0]: number[]): number => (a * 1000 + b) * 1000 + c
+  return number([major, minor, patch]) < number(curve)
+    ? { 512: '20', 2048: '79' }
+    : { 512: '59', 2048: '174' }
+}
+
+const rowsOf = new Map<RuntimeName, Row[]>()
+
+function rows(runtime: RuntimeName): Row[] {
+  let known = rowsOf.get(runtime)
+  if (known === undefined) rowsOf.set(runtime, (known = makeRows(weightsOf(runtime))))
+  return known
+}
+
+function makeRows(weights: Record<512 | 2048, string>): Row[] {
   const out: Row[] = [
     {
       name: 'memory.limit, swap and reservation',
@@ -89,7 +113,7 @@ function rows(): Row[] {
       name: 'cpu.shares',
       resources: { cpu: { shares: 512 } },
       v1: { 'cpu.shares': '512' },
-      v2: { 'cpu.weight': /^(20|59)$/ }, // by the straight line, or by the curve of newer runtimes
+      v2: { 'cpu.weight': weights[512] },
       byRuntime: true,
     },
     {
@@ -134,7 +158,7 @@ function rows(): Row[] {
       name: 'cpu.idle no more, and shares, in one request',
       resources: { cpu: { idle: 0, shares: 2048 } },
       v1: { 'cpu.idle': '0', 'cpu.shares': '2048' },
-      v2: { 'cpu.idle': '0', 'cpu.weight': /^(79|170|171)$/ },
+      v2: { 'cpu.idle': '0', 'cpu.weight': weights[2048] },
     },
     {
       name: 'cpu.cpus and mems',
@@ -216,7 +240,9 @@ function rows(): Row[] {
 
 /** Every control file that one of the rows names, as it stands. */
 function snapshot(cgroup: Cgroup): Record<string, string | null> {
-  const names = new Set(rows().flatMap(({ v1, v2 }) => [...Object.keys(v1 ?? {}), ...Object.keys(v2 ?? {})]))
+  const names = new Set(
+    rows('runc').flatMap(({ v1, v2 }) => [...Object.keys(v1 ?? {}), ...Object.keys(v2 ?? {})]),
+  )
   return Object.fromEntries([...names].map((name) => [name, cgroup.read(name)]))
 }
 
@@ -243,7 +269,7 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
     const container = await ground.running()
     const cgroup = new Cgroup(container.id)
     const unsupported: string[] = []
-    for (const { name, resources, v1, v2 } of rows()) {
+    for (const { name, resources, v1, v2 } of rows(runtime)) {
       const wanted = isCgroupV2() ? v2 : v1
       const before = snapshot(cgroup)
       if (wanted === undefined) {
@@ -294,7 +320,7 @@ describe.skipIf(skip).each(runtimes)('updateResources, %s', (runtime) => {
     const ours = await ground.running()
     const theirs = await ground.running()
     const [mine, other] = [new Cgroup(ours.id), new Cgroup(theirs.id)]
-    for (const { name, resources, byRuntime } of rows()) {
+    for (const { name, resources, byRuntime } of rows(runtime)) {
       if (byRuntime !== true && byRuntime !== runtime) continue
       await ours.updateResources(resources)
       updateByRuntime(ground, theirs.id, resources)
