@@ -126,6 +126,17 @@ export function invalidType(message: string): TypeError {
   return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' })
 }
 
+/** A bad argument: RangeError with Node's ERR_INVALID_ARG_VALUE. */
+export function outOfRange(message: string): RangeError {
+  return Object.assign(new RangeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
+}
+
+/** A file that is not what it should be: ERR_STATE_CORRUPT. The message is the path, then `what`. */
+export function corrupt(containerId: string, path: string, what: string, cause?: unknown): ContainerError {
+  const message = `container '${containerId}': '${path}' ${what}`
+  return new ContainerError('ERR_STATE_CORRUPT', message, { containerId, path, cause })
+}
+
 /** The error to throw for what the shim or the addon reported. */
 export function toContainerError(failure: NativeFailure, context: FailureContext = {}): Error {
   if (failure.code === 'ERR_INVALID_ARG_VALUE') return invalidValue(describe({ text: failure.text ?? '' }))

@@ -1,30 +1,18 @@
 // The public exports of the package, and nothing else.
-export type { Checkpoint } from './state/checkpoints.js'
-export { Container, type ContainerState, type ExecOptions, type StartOptions } from './container/container.js'
-export { ContainerError, type ContainerErrorCode, type ContainerErrorDetails } from './errors.js'
-export { type ContainerEvent, type ContainerEventBase, events, EventStream } from './events/stream.js'
-export { type OomEvent, OomWatcher } from './events/oom.js'
-export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci/spec.js'
+export { Container } from './container/container.js'
 export type {
-  CheckpointOptions,
   ContainerOptions,
-  KeptOutput,
+  ContainerState,
+  ExecOptions,
   LoadOptions,
-  PressureOptions,
-  Signal,
-  Stdio,
-  StdioOptions,
+  StartOptions,
 } from './container/options.js'
-export { type PressureEvent, PressureWatcher } from './events/pressure.js'
-export {
-  type ExitStatus,
-  Process,
-  type OnlyKnown,
-  type StartedProcess,
-  type StreamFor,
-} from './process/process.js'
+export { ContainerError, type ContainerErrorCode, type ContainerErrorDetails } from './errors.js'
+export { type OomEvent, OomWatcher } from './events/oom.js'
+export { type PressureEvent, type PressureOptions, PressureWatcher } from './events/pressure.js'
+export { type ContainerEvent, type ContainerEventBase, events, EventStream } from './events/stream.js'
 export type { Resources, ThrottleDevice } from './oci/resources.js'
-export type { StdioNames } from './process/stdio.js'
+export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci/spec.js'
 export type {
   BlkioEntry,
   Figure,
@@ -34,3 +22,13 @@ export type {
   PressureStats,
   Stats,
 } from './oci/stats.js'
+export {
+  type ExitStatus,
+  type OnlyKnown,
+  Process,
+  type StartedProcess,
+  type StreamFor,
+} from './process/process.js'
+export type { KeptOutput, Stdio, StdioNames, StdioOptions } from './process/stdio.js'
+export type { Checkpoint, CheckpointOptions } from './state/checkpoints.js'
+export type { Signal } from './validate.js'

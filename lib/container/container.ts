@@ -4,6 +4,9 @@ import { Attachment, maxTakeovers, ownerRuns, startTimeOf } from './session.js'
 import { load as loadBinding } from '../native/load.js'
 import {
   type Checkpoint,
+  type CheckpointOptions,
+  checkCheckpointName,
+  checkCheckpointOptions,
   metadataOf,
   readCheckpoints,
   readRestorable,
@@ -11,6 +14,7 @@ import {
 } from '../state/checkpoints.js'
 import {
   ContainerError,
+  corrupt,
   type FailureContext,
   invalidValue,
   type NativeFailure,
@@ -19,40 +23,43 @@ import {
 import { EventHub, events, type EventStream } from '../events/stream.js'
 import type { ContainerBox, NativeBinding } from '../native/binding.js'
 import { readBundle } from '../oci/json_file.js'
-import { InheritedSpec, type OciConfig, type ProcessSpec, rootId } from '../oci/spec.js'
+import { InheritedSpec } from '../oci/inherit.js'
 import {
-  checkAbortSignal,
-  checkCheckpointName,
-  checkCheckpointOptions,
   checkConfigProcess,
-  checkContainerOptions,
-  checkContainers,
-  checkDescriptorLimit,
-  checkFlag,
-  checkHook,
-  checkId,
-  checkObject,
-  checkPressure,
-  checkProcessId,
   checkProcessSpec,
-  checkResources,
+  type OciConfig,
+  type ProcessSpec,
+  rootId,
+} from '../oci/spec.js'
+import {
+  checkContainerOptions,
+  checkDescriptorLimit,
+  checkHook,
   checkRoot,
   checkShim,
-  checkSignal,
   checkTimeout,
-  type CheckpointOptions,
   type ContainerOptions,
+  type ContainerState,
   defaultTimeout,
+  type ExecOptions,
   type LoadOptions,
-  type PressureOptions,
-  type Signal,
-  type StdioOptions,
+  type StartOptions,
 } from './options.js'
+import {
+  checkAbortSignal,
+  checkContainers,
+  checkFlag,
+  checkId,
+  checkObject,
+  checkProcessId,
+  checkSignal,
+  type Signal,
+} from '../validate.js'
 import { OomWatcher } from '../events/oom.js'
 import { isElsewhere, pidNamespace } from '../native/pid_namespace.js'
-import { PressureWatcher } from '../events/pressure.js'
+import { checkPressure, type PressureOptions, PressureWatcher } from '../events/pressure.js'
 import { type OnlyKnown, Process, type StartedProcess } from '../process/process.js'
-import type { Resources } from '../oci/resources.js'
+import { checkResources, type Resources } from '../oci/resources.js'
 import { conversionsOf, explainCriuFailure } from '../oci/runtime.js'
 import { patienceOf, type ShimLink } from '../shim/link.js'
 import { listIds, readRecords, readState } from '../state/records.js'
@@ -67,49 +74,6 @@ import { type Stats, toStats } from '../oci/stats.js'
 import { checkTrusted } from '../state/trusted_root.js'
 import { ProcessStreams } from '../process/stdio.js'
 import { openWatch } from '../events/watcher.js'
-
-/** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
-export type ContainerState = 'created' | 'running' | 'paused' | 'stopped'
-
-/** How a container is started: its init's streams, and what may happen on the way. */
-export interface StartOptions extends StdioOptions {
-  /**
-   * Restores this checkpoint of the bundle, of this container or another one, instead of a fresh start. The program goes
-   * on where it was: what it had on a pipe or a terminal then is on the streams given here now, and what it had
-   * on /dev/null stays there. Not together with `onCreated`: the runtime's restore has no moment for it.
-   */
-  checkpoint?: string
-  /**
-   * The container's namespaces exist, and the user's program does not run yet: the place for networking. The start
-   * goes on when it resolves; a throw undoes the start and comes out of it.
-   */
-  onCreated?: (init: Process) => void | Promise<void>
-  /**
-   * Aborted: everything the call made is undone, and it rejects with the signal's reason. Aborted too late, when the
-   * program runs already, it changes nothing: the call resolves.
-   */
-  signal?: AbortSignal
-  /**
-   * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
-   * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
-   * that the container never holds the file.
-   * Devices keep their mode and owner by default too. Directories are refused in any case.
-   */
-  direct?: boolean
-}
-
-/** How a process is started in a container: its streams. */
-export interface ExecOptions extends StdioOptions {
-  /**
-   * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
-   * change the host's file: its mode, its owner, its whole content. Default: `false`. The shim then copies the bytes, so
-   * that the container never holds the file.
-   * Devices keep their mode and owner by default too. Directories are refused in any case.
-   */
-  direct?: boolean
-  /** As of StartOptions. */
-  signal?: AbortSignal
-}
 
 /** The promise, or the signal's reason as soon as it is aborted. */
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -871,16 +835,11 @@ export class Container implements AsyncDisposable {
 
   #initSpec(config: OciConfig): ProcessSpec {
     const path = join(this.bundle, 'config.json')
-    const corrupt = (what: string): ContainerError =>
-      new ContainerError('ERR_STATE_CORRUPT', `container '${this.id}': '${path}': ${what}`, {
-        containerId: this.id,
-        path,
-      })
-    if (!config.process) throw corrupt('process is missing')
+    if (!config.process) throw corrupt(this.id, path, 'is wrong: process is missing')
     try {
       return checkConfigProcess(config.process)
     } catch (error) {
-      throw corrupt((error as Error).message)
+      throw corrupt(this.id, path, `is wrong: ${(error as Error).message}`)
     }
   }
 

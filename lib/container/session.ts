@@ -1,7 +1,8 @@
 // What a handle holds of its container: the connection to the shim, and what is known through it, from disk and from the
 // kernel.
 import { join } from 'node:path'
-import type { Container, ContainerState } from './container.js'
+import type { Container } from './container.js'
+import type { ContainerState } from './options.js'
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import type { EventHub } from '../events/stream.js'
 import type { Following } from '../process/output_buffer.js'

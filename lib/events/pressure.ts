@@ -1,6 +1,26 @@
 // A container that waits for memory, processor or disk.
-import type { PressureOptions } from '../container/options.js'
+import { invalidValue } from '../errors.js'
+import { checkMember, checkObject, checkRange } from '../validate.js'
 import { Watcher, type WatchParts } from './watcher.js'
+
+/** What of a container's waiting is to be told. */
+export type PressureOptions =
+  | {
+      /** What is waited for. */
+      resource: 'memory' | 'cpu' | 'io'
+      /** `'some'`: at least one process waited; `'full'`: none did anything else. */
+      kind: 'some' | 'full'
+      /** So long, in microseconds, in a window: 1 to the window. */
+      stallUsec: number
+      /** 500,000 to 10,000,000 microseconds; without CAP_SYS_RESOURCE the kernel takes multiples of 2 s alone. */
+      windowUsec: number
+    }
+  | {
+      /** What is waited for. */
+      resource: 'memory'
+      /** `memory.high` was passed, and the container's processes are slowed down. */
+      kind: 'high'
+    }
 
 /** A container waited for longer than its watcher allows. */
 export interface PressureEvent {
@@ -35,4 +55,18 @@ export class PressureWatcher extends Watcher<PressureEvent> {
     const { containerId, resource, kind } = this
     return { containerId, resource, kind, at, count }
   }
+}
+
+/** The range of the window is the kernel's own, psi_trigger_create(). */
+export function checkPressure(options: PressureOptions): PressureOptions {
+  checkObject(options, 'options')
+  const resource = checkMember(options.resource, 'resource', ['memory', 'cpu', 'io'])
+  const kind = checkMember(options.kind, 'kind', ['some', 'full', 'high'])
+  if (kind === 'high') {
+    if (resource !== 'memory') throw invalidValue(`kind 'high' is of memory, not of ${resource}`)
+    return { resource, kind }
+  }
+  const { stallUsec, windowUsec } = options as Record<'stallUsec' | 'windowUsec', unknown>
+  const window = checkRange(windowUsec, 'windowUsec', 500_000, 10_000_000)
+  return { resource, kind, windowUsec: window, stallUsec: checkRange(stallUsec, 'stallUsec', 1, window) }
 }

@@ -4,7 +4,7 @@ import type { Container } from '../container/container.js'
 import { ContainerError } from '../errors.js'
 import type { NativeBinding } from '../native/binding.js'
 import type { OomWatcher } from './oom.js'
-import { checkAbortSignal, checkContainers, checkObject } from '../container/options.js'
+import { checkAbortSignal, checkContainers, checkObject } from '../validate.js'
 import type { ExitStatus, Process } from '../process/process.js'
 
 /** What every event has. */

@@ -1,7 +1,7 @@
 // JSON files of bundles and checkpoints, read with care.
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, fromNodeError } from '../errors.js'
+import { corrupt, fromNodeError } from '../errors.js'
 import { parseExact } from './exact_json.js'
 import type { OciConfig } from './spec.js'
 
@@ -14,13 +14,8 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export async function readBounded(path: string, containerId: string): Promise<string> {
   // A FIFO or device in a file's place must hold nobody up.
   const info = await stat(path)
-  const corrupt = (what: string): ContainerError =>
-    new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' ${what}`, {
-      containerId,
-      path,
-    })
-  if (!info.isFile()) throw corrupt('is not a regular file')
-  if (info.size > maxFileBytes) throw corrupt('is too large')
+  if (!info.isFile()) throw corrupt(containerId, path, 'is not a regular file')
+  if (info.size > maxFileBytes) throw corrupt(containerId, path, 'is too large')
   return readFile(path, 'utf8')
 }
 
@@ -29,22 +24,9 @@ export function parseObject(text: string, path: string, containerId: string): Re
   try {
     value = parseExact(text)
   } catch (cause) {
-    throw new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' is not JSON`, {
-      containerId,
-      path,
-      cause,
-    })
+    throw corrupt(containerId, path, 'is not JSON', cause)
   }
-  if (!isObject(value)) {
-    throw new ContainerError(
-      'ERR_STATE_CORRUPT',
-      `container '${containerId}': '${path}' holds no JSON object`,
-      {
-        containerId,
-        path,
-      },
-    )
-  }
+  if (!isObject(value)) throw corrupt(containerId, path, 'holds no JSON object')
   return value
 }
 
@@ -60,14 +42,7 @@ export async function readBundle(bundle: string, containerId: string): Promise<O
   const config = parseObject(text, path, containerId)
   for (const key of ['process', 'root', 'linux']) {
     if (config[key] !== undefined && !isObject(config[key])) {
-      throw new ContainerError(
-        'ERR_STATE_CORRUPT',
-        `container '${containerId}': '${path}': ${key} is not an object`,
-        {
-          containerId,
-          path,
-        },
-      )
+      throw corrupt(containerId, path, `is wrong: ${key} is not an object`)
     }
   }
   return config

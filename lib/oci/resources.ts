@@ -1,4 +1,6 @@
-// OCI runtime-spec `linux.resources`, as far as an update takes it.
+// OCI runtime-spec `linux.resources`, as far as an update takes it, and its checks.
+import { invalidType, invalidValue, outOfRange } from '../errors.js'
+import { checkObject, checkTexts } from '../validate.js'
 
 /** OCI runtime-spec `linux.resources.blockIO.throttle...Device[]`. */
 export interface ThrottleDevice {
@@ -114,4 +116,24 @@ export interface Resources {
   >
   /** v2 alone: file name to value, e.g. `{ 'memory.high': '100M' }`; written last, in the order given. */
   unified?: Record<string, string>
+}
+
+export function checkResources(value: unknown): void {
+  checkObject(value, 'resources')
+  checkTexts(value, 'resources')
+  checkNumbers(value, 'resources')
+}
+
+/** JSON has no NaN and no infinity, and what is above 2^53 has lost digits before it came here. */
+function checkNumbers(value: unknown, name: string): void {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) throw invalidValue(`${name} must be a whole number, not ${value}`)
+    if (Math.abs(value) > 2 ** 63) {
+      throw outOfRange(`${name} is out of range: ${value}`)
+    }
+  } else if (typeof value === 'bigint') {
+    throw invalidType(`${name} must be a number, not a bigint`)
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [key, item] of Object.entries(value)) checkNumbers(item, `${name}.${key}`)
+  }
 }

@@ -1,5 +1,14 @@
-// The parts of the OCI runtime specification that the package reads and takes.
-import { toExactText } from './exact_json.js'
+// The OCI process and what is read of a config.json, with their checks.
+import { invalidValue } from '../errors.js'
+import {
+  checkBoolean,
+  checkObject,
+  checkSize,
+  checkString,
+  checkStrings,
+  checkTexts,
+  show,
+} from '../validate.js'
 
 /**
  * OCI runtime-spec `process.user`. Ids are the container's own, 0 to 4294967294: names are nowhere looked up, and
@@ -120,82 +129,48 @@ export interface OciConfig {
   [key: string]: unknown
 }
 
-const inheritable = [
-  'user',
-  'env',
-  'cwd',
-  'capabilities',
-  'rlimits',
-  'noNewPrivileges',
-  'apparmorProfile',
-  'selinuxLabel',
-  'oomScoreAdj',
-  'ioPriority',
-  'scheduler',
-  'execCPUAffinity',
-] as const satisfies (keyof ProcessSpec)[]
-
-const isInheritable = new Set<string>(inheritable)
-const plainKeys = new Set<string>([...inheritable, 'args', 'terminal', 'consoleSize'])
-
-const emptyIsUnsaid = new Set<string>(['rlimits', 'apparmorProfile', 'selinuxLabel'])
-
-function isSaid(key: string, value: unknown): boolean {
-  if (value === undefined || value === null) return false
-  return !emptyIsUnsaid.has(key) || (value as string | unknown[]).length > 0
-}
-
-/**
- * What an exec takes from the container's own process where its caller says nothing. JSON of other tools writes null
- * for what it leaves out, or an empty list of limits, or an empty label; it must not mean "root" or "less confined".
- */
-export class InheritedSpec {
-  readonly own: Partial<ProcessSpec>
-  /** Each key with its JSON, made once: an exec is made some thousand times a second. */
-  readonly #members: [keyof ProcessSpec, string][] = []
-
-  constructor(own: Partial<ProcessSpec>) {
-    this.own = own
-    for (const key of inheritable) {
-      if (isSaid(key, own[key])) this.#members.push([key, `,${JSON.stringify(key)}:${toExactText(own[key])}`])
-    }
-  }
-
-  whole(spec: ProcessSpec): ProcessSpec {
-    const out: Record<string, unknown> = { ...spec }
-    for (const key of inheritable)
-      out[key] = isSaid(key, spec[key]) ? spec[key] : (this.own[key] ?? undefined)
-    return out as unknown as ProcessSpec
-  }
-
-  /** What of `spec` its caller typed, and does not come from here: the shim is strict about that alone. */
-  typed(spec: ProcessSpec): string[] {
-    return inheritable.filter((key) => isSaid(key, spec[key]))
-  }
-
-  /** The JSON of `whole(spec)` and `how`, whose keys win. */
-  text(spec: ProcessSpec, how: object): string {
-    let said: object = spec
-    for (const key in spec) {
-      const value: unknown = spec[key as keyof ProcessSpec]
-      if (plainKeys.has(key) && (value === undefined || !isInheritable.has(key) || isSaid(key, value)))
-        continue
-      const isKept = ([name, item]: [string, unknown]): boolean =>
-        !(name in how) && (!isInheritable.has(name) || isSaid(name, item))
-      said = Object.fromEntries(Object.entries(spec).filter(isKept))
-      break
-    }
-    let text = JSON.stringify(said).slice(0, -1)
-    for (const [key, member] of this.#members) {
-      if (!isSaid(key, spec[key])) text += member
-    }
-    return `${text},${JSON.stringify(how).slice(1)}`
-  }
-}
-
 /** The host's id for the container's root; 0 without a user namespace. */
 export function rootId(
   mappings: { containerID: number; hostID: number; size: number }[] | undefined,
 ): number {
   return mappings?.find((mapping) => mapping.containerID === 0)?.hostID ?? 0
+}
+
+/** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
+export function checkProcessSpec(value: unknown): ProcessSpec {
+  checkObject(value, 'spec')
+  checkTexts(value, 'spec')
+  const spec = value as Record<string, unknown>
+  const args = checkStrings(spec['args'], 'spec.args')
+  if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
+  if (spec['env'] !== undefined && spec['env'] !== null) {
+    checkStrings(spec['env'], 'spec.env').forEach((entry) => {
+      if (!/^[^=]+=/.test(entry)) throw invalidValue(`spec.env must hold NAME=value, not ${show(entry)}`)
+    })
+  }
+  if (spec['cwd'] !== undefined && spec['cwd'] !== null) {
+    checkString(spec['cwd'], 'spec.cwd')
+    if (!spec['cwd'].startsWith('/'))
+      throw invalidValue(`spec.cwd must be absolute, not ${show(spec['cwd'])}`)
+    if (spec['cwd'].includes('\0')) throw invalidValue('spec.cwd must not hold a NUL byte')
+  }
+  if (spec['terminal'] !== undefined && spec['terminal'] !== null)
+    checkBoolean(spec['terminal'], 'spec.terminal')
+  if (spec['consoleSize'] !== undefined && spec['consoleSize'] !== null) {
+    checkObject(spec['consoleSize'], 'spec.consoleSize')
+    const size = spec['consoleSize'] as Record<string, unknown>
+    checkSize(size['height'], 'spec.consoleSize.height')
+    checkSize(size['width'], 'spec.consoleSize.width')
+  }
+  return spec as unknown as ProcessSpec
+}
+
+/** Checks what this package uses of a config.json; the runtime checks the rest. */
+export function checkConfigProcess(value: unknown): ProcessSpec {
+  checkObject(value, 'process')
+  const { args, terminal } = value as Record<string, unknown>
+  const words = checkStrings(args, 'process.args')
+  if (words.length === 0 || words[0] === '') throw invalidValue('process.args must name a program')
+  if (terminal !== undefined && terminal !== null) checkBoolean(terminal, 'process.terminal')
+  return value as ProcessSpec
 }

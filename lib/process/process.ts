@@ -1,22 +1,14 @@
 // A process in a container: init, or one that exec started.
+import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import { type Following, KeptStream } from './output_buffer.js'
 import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
-import {
-  checkAbortSignal,
-  checkObject,
-  checkSignal,
-  checkSize,
-  type KeptOutput,
-  type StdioOptions,
-  type Signal,
-  signalName,
-} from '../container/options.js'
+import { checkAbortSignal, checkObject, checkSignal, checkSize, type Signal } from '../validate.js'
 import type { Container } from '../container/container.js'
 import type { NativeBinding } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
 import type { WireExit, WireWritten } from '../shim/link.js'
-import type { ProcessStreams, StdioNames } from './stdio.js'
+import type { KeptOutput, ProcessStreams, StdioNames, StdioOptions } from './stdio.js'
 
 /** How a process ended. */
 export interface ExitStatus {
@@ -57,6 +49,16 @@ export interface ProcessParts {
   spec: ProcessSpec | (() => ProcessSpec)
   stdio: StdioNames
   streams: ProcessStreams | null
+}
+
+export function signalName(number: number): NodeJS.Signals | null {
+  if (number === 0) return null
+  // SIGIOT and SIGPOLL are other names of SIGABRT and SIGIO; the field's name is the one that comes out.
+  const aliases = new Set(['SIGIOT', 'SIGPOLL'])
+  for (const [name, value] of Object.entries(constants.signals)) {
+    if (value === number && !aliases.has(name)) return name as NodeJS.Signals
+  }
+  return `SIG${number}` as NodeJS.Signals
 }
 
 export function toExitStatus(exit: WireExit): ExitStatus {
@@ -270,9 +272,8 @@ export class Process {
       this.#host.native.signalProcess(this.pid, this.#starttime, number)
     } catch (error) {
       const failure = error as NativeFailure
-      const ESRCH = 3
       throw toContainerError(
-        failure.errno === ESRCH ? { ...failure, code: 'ERR_PROCESS_EXITED' } : failure,
+        failure.errno === constants.errno.ESRCH ? { ...failure, code: 'ERR_PROCESS_EXITED' } : failure,
         context,
       )
     }

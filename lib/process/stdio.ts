@@ -1,13 +1,92 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
+import { fstatSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type Incoming, isBun, openReadable, openWritable } from './fd_streams.js'
-import { checkFlag, checkStdio, keptBytes, type Stdio, type StdioOptions } from '../container/options.js'
-import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
+import { checkFlag, checkPath, checkRange, show } from '../validate.js'
+import {
+  type FailureContext,
+  invalidType,
+  invalidValue,
+  type NativeFailure,
+  toContainerError,
+} from '../errors.js'
 import { HandOver } from './hand_over.js'
 import type { NativeBinding } from '../native/binding.js'
 import type { WireStdio } from '../shim/link.js'
 
+/**
+ * A path (FIFO or file) survives this program; a number is an open descriptor; `'ignore'` is /dev/null; `'inherit'`
+ * is this program's own stream of the same number; `'pipe'` gives a Node stream.
+ *
+ * `'keep'`, of output alone: the shim keeps the last 64 KiB, `{ keep: n }` the last n bytes (1 to 16 MiB), beside the
+ * container's state, and the process's stream gives any program what is kept, then what comes: also one that loads the
+ * container later, after the process has exited, after the shim was killed. Who writes waits for nobody but for a reader
+ * that has begun to read and is further behind than is kept.
+ *
+ * A path is made absolute. A file of output is created with mode 0600 and appended to. If a path, a number or `'inherit'`
+ * leads to a regular file, the shim copies the bytes, so that the container never holds the file: see `direct`. A FIFO of
+ * output waits for its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A
+ * FIFO of input ends by closeStdin() alone, so that writers may come and go.
+ */
+export type Stdio = string | number | 'pipe' | 'inherit' | 'ignore' | 'keep' | KeptOutput
+
+/** `'keep'` with a size of one's own. */
+export interface KeptOutput {
+  /** Bytes that are kept, 1 to 16 MiB. */
+  keep: number
+}
+
+/** Where a process's standard streams lead. */
+export interface StdioOptions {
+  /** `'ignore'` when left out. Not `'keep'`, which is of output. */
+  stdin?: Stdio
+  /** `'ignore'` when left out. With a terminal: all that is written to it. */
+  stdout?: Stdio
+  /** `'ignore'` when left out. With a terminal nothing comes here. */
+  stderr?: Stdio
+}
+
 const names = ['stdin', 'stdout', 'stderr'] as const
+
+const defaultKeptBytes = 65536
+const maxKeptBytes = 16 * 1024 * 1024
+
+/** How many bytes of a stream are kept; 0 where none are. */
+export function keptBytes(stdio: Stdio): number {
+  if (stdio === 'keep') return defaultKeptBytes
+  return typeof stdio === 'object' ? stdio.keep : 0
+}
+
+function checkKeep(value: object, name: string): Stdio {
+  const { keep } = value as { keep?: unknown }
+  return { keep: checkRange(keep, `${name}.keep`, 1, maxKeptBytes, 'number of bytes') }
+}
+
+export function checkStdio(value: unknown, name: string): Stdio {
+  if (value === undefined || value === null) return 'ignore'
+  const keeps = typeof value === 'object' && 'keep' in value
+  if (name === 'stdin' && (value === 'keep' || keeps)) {
+    throw invalidValue(`stdin cannot be kept: only output is`)
+  }
+  if (keeps) return checkKeep(value, name)
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value) || value < 0)
+      throw invalidValue(`${name} must be an open descriptor, not ${value}`)
+    try {
+      fstatSync(value)
+    } catch (cause) {
+      throw Object.assign(invalidValue(`${name} must be an open descriptor, and ${value} is not`), { cause })
+    }
+    return value
+  }
+  if (typeof value !== 'string') {
+    throw invalidType(
+      `${name} must be 'pipe', 'inherit', 'ignore', 'keep', a path or a descriptor, not ${show(value)}`,
+    )
+  }
+  if (value === 'pipe' || value === 'inherit' || value === 'ignore' || value === 'keep') return value
+  return checkPath(value, name)
+}
 
 /** How a stream is named on disk and in `process.stdio`: a path is itself, `'ignore'` is /dev/null. */
 function nameOf(stdio: Stdio): string {

@@ -1,9 +1,35 @@
 // Checkpoints on disk, `<bundle>/checkpoints/<name>`: their metadata as containerd 0.2 wrote it, read with care.
 import { lstat, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError } from '../errors.js'
+import { ContainerError, corrupt, errnoOf, fromNodeError, invalidValue } from '../errors.js'
 import { parseObject, readBounded } from '../oci/json_file.js'
-import { checkCheckpointName, type CheckpointOptions, checkNamespaces } from '../container/options.js'
+import { checkFlag, checkId, checkObject, checkStrings, show } from '../validate.js'
+
+/** What a checkpoint is to hold, and what becomes of the container. */
+export interface CheckpointOptions {
+  /** As a container's id: `^[A-Za-z0-9_+.-]+$`, at most 240 characters, neither `.` nor `..`. */
+  name: string
+  /** The container ends with the dump, killed by CRIU; else it runs on; false. */
+  exit?: boolean
+  /** Established TCP connections are dumped, and taken up again by the restore; with one and without this it fails. */
+  tcp?: boolean
+  /** Unix sockets may be connected to sockets outside of the container; they are connected again by path. */
+  unixSockets?: boolean
+  /** The processes may belong to a session or use a terminal from outside of the container. */
+  shell?: boolean
+  /** Namespaces (`'network'` above all) that the restore makes anew and empty, for the host to fill. */
+  emptyNamespaces?: string[]
+  /**
+   * Memory only, while the container runs on: shortens the dump that names this one as its `parent`, and cannot be
+   * restored by itself; false.
+   */
+  preDump?: boolean
+  /**
+   * Name of the checkpoint that holds the pages which have not changed since: the last pre-dump of this container (or
+   * a checkpoint that came after it). Both are wanted for the restore.
+   */
+  parent?: string
+}
 
 /** A checkpoint of this bundle, made by whichever container of it. */
 export interface Checkpoint extends Required<CheckpointOptions> {
@@ -13,6 +39,43 @@ export interface Checkpoint extends Required<CheckpointOptions> {
 
 /** A chain of parents is as long as the pre-dumps before a dump; more is a circle. */
 const maxParents = 1000
+
+const namespaces = new Set(['cgroup', 'ipc', 'mount', 'network', 'pid', 'time', 'user', 'uts'])
+
+export function checkCheckpointName(value: unknown, name = 'checkpoint name'): string {
+  return checkId(value, name)
+}
+
+/** OCI names of namespaces. */
+export function checkNamespaces(value: unknown, name: string): string[] {
+  return checkStrings(value, name).map((item) => {
+    if (!namespaces.has(item)) throw invalidValue(`${name} must name namespaces, not ${show(item)}`)
+    return item
+  })
+}
+
+export function checkCheckpointOptions(options: CheckpointOptions): Required<CheckpointOptions> {
+  checkObject(options, 'options')
+  const flag = (name: 'exit' | 'tcp' | 'unixSockets' | 'shell' | 'preDump'): boolean =>
+    checkFlag(options[name], name)
+  const checked = {
+    name: checkCheckpointName(options.name, 'name'),
+    exit: flag('exit'),
+    tcp: flag('tcp'),
+    unixSockets: flag('unixSockets'),
+    shell: flag('shell'),
+    emptyNamespaces:
+      options.emptyNamespaces === undefined
+        ? []
+        : checkNamespaces(options.emptyNamespaces, 'emptyNamespaces'),
+    preDump: flag('preDump'),
+    parent: options.parent === undefined ? '' : checkCheckpointName(options.parent, 'parent'),
+  }
+  if (checked.exit && checked.preDump) throw invalidValue('exit and preDump exclude each other')
+  if (checked.parent === checked.name)
+    throw invalidValue(`parent must be another checkpoint than ${show(checked.name)}`)
+  return checked
+}
 
 function directoryOf(bundle: string, name: string): string {
   // ':' is in no name: directories under way or on their way out have one in theirs, and are nobody's checkpoint.
@@ -53,34 +116,28 @@ export async function readCheckpoint(bundle: string, name: string, containerId: 
     // A link in the place of either leads who knows where.
     const [directory, file] = await Promise.all([lstat(directoryOf(bundle, name)), lstat(path)])
     if (!directory.isDirectory()) throw notFound(name, containerId, path)
-    if (!file.isFile()) throw corrupt('is not a regular file')
+    if (!file.isFile()) throw corrupt(containerId, path, 'is not a regular file')
     text = await readBounded(path, containerId)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') throw notFound(name, containerId, path)
     throw fromNodeError(error, { containerId })
   }
   const json = parseObject(text, path, containerId)
-  function corrupt(what: string): ContainerError {
-    return new ContainerError('ERR_STATE_CORRUPT', `container '${containerId}': '${path}' ${what}`, {
-      containerId,
-      path,
-    })
-  }
   // containerd leaves out what is false; null is how others write it.
   function flag(key: string): boolean {
     const value = json[key] ?? false
-    if (typeof value !== 'boolean') throw corrupt(`has a ${key} that is no boolean`)
+    if (typeof value !== 'boolean') throw corrupt(containerId, path, `has a ${key} that is no boolean`)
     return value
   }
   const createdAt = new Date(typeof json['created'] === 'string' ? json['created'] : NaN)
-  if (Number.isNaN(createdAt.getTime())) throw corrupt('has no time in created')
+  if (Number.isNaN(createdAt.getTime())) throw corrupt(containerId, path, 'has no time in created')
   let emptyNamespaces: string[]
   let parent: string
   try {
     emptyNamespaces = checkNamespaces(json['emptyNS'] ?? [], 'emptyNS')
     parent = (json['parent'] ?? '') === '' ? '' : checkCheckpointName(json['parent'], 'parent')
   } catch (error) {
-    throw corrupt(`is wrong: ${(error as Error).message}`)
+    throw corrupt(containerId, path, `is wrong: ${(error as Error).message}`)
   }
   return {
     name,

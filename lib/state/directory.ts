@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { ContainerError, errnoOf, fromNodeError } from '../errors.js'
 import { toExactObject } from '../oci/exact_json.js'
 import { bury, graveName, sweep } from './trash.js'
-import type { InheritedSpec, ProcessSpec } from '../oci/spec.js'
+import type { InheritedSpec } from '../oci/inherit.js'
+import type { ProcessSpec } from '../oci/spec.js'
 import { checkTrusted } from './trusted_root.js'
 
 /** `<root>/<id>/state.json`: the keys of containerd 0.2's runtime package, and three more. */

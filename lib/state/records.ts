@@ -3,13 +3,20 @@ import { channel } from 'node:diagnostics_channel'
 import { readdir } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { ContainerError, errnoOf, fromNodeError, type NativeFailure, toContainerError } from '../errors.js'
+import {
+  ContainerError,
+  corrupt,
+  errnoOf,
+  fromNodeError,
+  type NativeFailure,
+  toContainerError,
+} from '../errors.js'
 import { Gathered } from './batch.js'
 import { sweep } from './trash.js'
 import { isObject, parseObject } from '../oci/json_file.js'
 import type { DirectoryText, NativeBinding, ProcessText } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
-import { checkId } from '../container/options.js'
+import { checkId } from '../validate.js'
 import type { WireExit } from '../shim/link.js'
 import type { StateFile } from './directory.js'
 import { checkTrusted } from './trusted_root.js'
@@ -74,17 +81,10 @@ function isGone({ errno }: NativeFailure): boolean {
   return errno === ENOENT || errno === ENOTDIR
 }
 
-function corrupt(path: string, id: string, what: string): ContainerError {
-  return new ContainerError('ERR_STATE_CORRUPT', `container '${id}': '${path}' ${what}`, {
-    containerId: id,
-    path,
-  })
-}
-
 function parseState(text: string, path: string, id: string): StateFile {
   const json = parseObject(text, path, id)
   if (typeof json['bundle'] !== 'string' || json['bundle'] === '') {
-    throw corrupt(path, id, 'names no bundle')
+    throw corrupt(id, path, 'names no bundle')
   }
   const shim = typeof json['shim'] === 'string' ? json['shim'] : ''
   const owner = json['owner']
@@ -122,9 +122,9 @@ export async function readState(native: NativeBinding, root: string, id: string)
       await sweep(root) // perhaps a delete that was cut off in its last step
       throw notFound(root, id)
     }
-    if (failure.errno === EFBIG) throw corrupt(path, id, 'is too large')
+    if (failure.errno === EFBIG) throw corrupt(id, path, 'is too large')
     if ([EISDIR, EINVAL, ENXIO].includes(failure.errno ?? 0)) {
-      throw corrupt(path, id, 'is not a regular file')
+      throw corrupt(id, path, 'is not a regular file')
     }
     throw toContainerError(failure, { containerId: id })
   }

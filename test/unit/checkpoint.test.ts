@@ -13,13 +13,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
+  checkCheckpointOptions,
   metadataOf,
   readCheckpoint,
   readCheckpoints,
   readRestorable,
   removeCheckpoint,
 } from '../../lib/state/checkpoints.js'
-import { checkCheckpointOptions } from '../../lib/container/options.js'
 import { expectCode } from '../support/expect.js'
 
 const created = '2026-01-02T03:04:05.678Z'

@@ -4,7 +4,8 @@ import type { NativeBinding } from '../../lib/native/binding.js'
 import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim/link.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
 import { parseExact, toExactObject, toExactText } from '../../lib/oci/exact_json.js'
-import { InheritedSpec, type ProcessSpec, rootId } from '../../lib/oci/spec.js'
+import { InheritedSpec } from '../../lib/oci/inherit.js'
+import { type ProcessSpec, rootId } from '../../lib/oci/spec.js'
 
 class FakeNative {
   readonly receivers = new Map<number, (text: string | null) => void>()

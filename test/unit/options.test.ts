@@ -4,17 +4,14 @@ import { Container, events } from '../../lib/index.js'
 import {
   checkContainerOptions,
   checkDescriptorLimit,
-  checkId,
-  checkProcessId,
-  checkProcessSpec,
-  checkResources,
-  checkSignal,
-  checkSize,
-  checkStdio,
   checkTimeout,
   type ContainerOptions,
-  signalName,
 } from '../../lib/container/options.js'
+import { checkResources } from '../../lib/oci/resources.js'
+import { checkProcessSpec } from '../../lib/oci/spec.js'
+import { signalName } from '../../lib/process/process.js'
+import { checkStdio } from '../../lib/process/stdio.js'
+import { checkId, checkProcessId, checkSignal, checkSize } from '../../lib/validate.js'
 
 const good: ContainerOptions = { root: '/r', id: 'web', bundle: '/b' }
 
