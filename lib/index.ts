@@ -1,5 +1,6 @@
 // The public exports of the package, and nothing else.
 export { Container } from './container/container.js'
+export { events } from './container/events.js'
 export type {
   ContainerOptions,
   ContainerState,
@@ -10,7 +11,8 @@ export type {
 export { ContainerError, type ContainerErrorCode, type ContainerErrorDetails } from './errors.js'
 export { type OomEvent, OomWatcher } from './events/oom.js'
 export { type PressureEvent, type PressureOptions, PressureWatcher } from './events/pressure.js'
-export { type ContainerEvent, type ContainerEventBase, events, EventStream } from './events/stream.js'
+export type { ContainerEvent, ContainerEventBase } from './events/event.js'
+export { EventStream } from './events/stream.js'
 export type { Resources, ThrottleDevice } from './oci/resources.js'
 export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci/spec.js'
 export type {

@@ -1,94 +1,43 @@
-// A container's handle: its life from create to delete, and the processes in it.
-import { join } from 'node:path'
-import { Attachment, maxTakeovers, ownerRuns, startTimeOf } from './session.js'
+// A container's handle. What its methods do is in the files beside this one, over the session that they share.
+import type { ContainerError } from '../errors.js'
+import type { EventStream } from '../events/stream.js'
+import { openStream } from '../events/stream.js'
+import type { OomWatcher } from '../events/oom.js'
+import type { PressureOptions, PressureWatcher } from '../events/pressure.js'
 import { load as loadBinding } from '../native/load.js'
+import type { Resources } from '../oci/resources.js'
+import type { ProcessSpec } from '../oci/spec.js'
+import { type Stats, toStats } from '../oci/stats.js'
+import type { OnlyKnown, Process, StartedProcess } from '../process/process.js'
+import type { Checkpoint, CheckpointOptions } from '../state/checkpoints.js'
+import { removeDirectory } from '../state/directory.js'
+import { listIds } from '../state/records.js'
+import { checkContainers, type Signal } from '../validate.js'
+import { deleteCheckpoint, listCheckpoints, makeCheckpoint } from './checkpoint.js'
+import { find, register } from './create.js'
+import { deleteContainer, discard, removeProcess } from './delete.js'
+import { exec } from './exec.js'
+import { kill } from './kill.js'
 import {
-  type Checkpoint,
-  type CheckpointOptions,
-  checkCheckpointName,
-  checkCheckpointOptions,
-  metadataOf,
-  readCheckpoints,
-  readRestorable,
-  removeCheckpoint,
-} from '../state/checkpoints.js'
-import {
-  ContainerError,
-  corrupt,
-  type FailureContext,
-  invalidValue,
-  type NativeFailure,
-  toContainerError,
-} from '../errors.js'
-import { EventHub, events, type EventStream } from '../events/stream.js'
-import type { ContainerBox, NativeBinding } from '../native/binding.js'
-import { readBundle } from '../oci/json_file.js'
-import { InheritedSpec } from '../oci/inherit.js'
-import {
-  checkConfigProcess,
-  checkProcessSpec,
-  type OciConfig,
-  type ProcessSpec,
-  rootId,
-} from '../oci/spec.js'
-import {
-  checkContainerOptions,
   checkDescriptorLimit,
-  checkHook,
   checkRoot,
-  checkShim,
-  checkTimeout,
   type ContainerOptions,
   type ContainerState,
-  defaultTimeout,
   type ExecOptions,
   type LoadOptions,
   type StartOptions,
 } from './options.js'
-import {
-  checkAbortSignal,
-  checkContainers,
-  checkFlag,
-  checkId,
-  checkObject,
-  checkProcessId,
-  checkSignal,
-  type Signal,
-} from '../validate.js'
-import { OomWatcher } from '../events/oom.js'
-import { isElsewhere, pidNamespace } from '../native/pid_namespace.js'
-import { checkPressure, type PressureOptions, PressureWatcher } from '../events/pressure.js'
-import { type OnlyKnown, Process, type StartedProcess } from '../process/process.js'
-import { checkResources, type Resources } from '../oci/resources.js'
-import { conversionsOf, explainCriuFailure } from '../oci/runtime.js'
-import { patienceOf, type ShimLink } from '../shim/link.js'
-import { listIds, readRecords, readState } from '../state/records.js'
-import {
-  createDirectory,
-  processFile,
-  removeDirectory,
-  removeProcessDirectory,
-  type StateFile,
-} from '../state/directory.js'
-import { type Stats, toStats } from '../oci/stats.js'
-import { checkTrusted } from '../state/trusted_root.js'
-import { ProcessStreams } from '../process/stdio.js'
-import { openWatch } from '../events/watcher.js'
+import { Session, type SessionParts } from './session.js'
+import { start } from './start.js'
+import { statsOfMany } from './stats.js'
+import { updateResources } from './update.js'
+import { watchPressure } from './watch.js'
 
-/** The promise, or the signal's reason as soon as it is aborted. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
+declare module '../process/process.js' {
+  interface HandleTypes {
+    container: Container
+  }
 }
-
-const SIGKILL = 9
-/** Containers whose figures become objects in one turn of the event loop: some 25 us each. */
-const maxStatsPart = 4
 
 /**
  * A container of `runc` or `crun`, held by a shim of its own; the handle may come and go.
@@ -109,36 +58,16 @@ export class Container implements AsyncDisposable {
   readonly labels: readonly string[]
   /** Name or path of the OCI runtime binary. */
   readonly runtime: string
-  readonly #native: NativeBinding
-  readonly #timeout: number
-  readonly #file: StateFile
-  #config: OciConfig | null
-  /** What an exec takes from init; made again when init is another. */
-  #inherited: InheritedSpec | null = null
-  readonly #hub: EventHub
-  /** The connection to the shim, and what this handle knows. */
-  readonly #held: Attachment
+  readonly #session: Session
 
-  private constructor(
-    native: NativeBinding,
-    shim: string,
-    root: string,
-    id: string,
-    file: StateFile,
-    timeout: number,
-    config: OciConfig | null,
-  ) {
-    this.#native = native
-    this.#file = file
-    this.#timeout = timeout
-    this.#config = config
+  private constructor(parts: SessionParts) {
+    const { root, id, file } = parts
     this.root = root
     this.id = id
     this.bundle = file.bundle
     this.labels = Object.freeze([...file.labels])
     this.runtime = file.runtime
-    this.#hub = new EventHub(this, native, () => this.oom())
-    this.#held = new Attachment({ container: this, native, shim, file, timeout, hub: this.#hub })
+    this.#session = new Session(this, parts)
   }
 
   /**
@@ -150,45 +79,20 @@ export class Container implements AsyncDisposable {
    * native part.
    */
   static async create(options: ContainerOptions): Promise<Container> {
-    const checked = checkContainerOptions(options)
-    const { native, shim } = loadBinding()
-    const config = await readBundle(checked.bundle, checked.id)
-    const { root, id, ...rest } = checked
-    const file: StateFile = { ...rest }
-    if (checked.ephemeral) {
-      const starttime = startTimeOf(native, process.pid, id)
-      const namespace = pidNamespace()
-      if (starttime !== null) {
-        file.owner = { pid: process.pid, starttime, ...(namespace !== null && { pidNamespace: namespace }) }
-      }
-      await checkTrusted(root)
-      await Container.#removeOrphan(native, root, id)
+    const { parts, config } = await register(options, async (root, id) => {
+      await (await Container.load(root, id)).close()
+    })
+    const container = new Container(parts)
+    const session = container.#session
+    session.configured(config)
+    if (!parts.file.ephemeral) return container
+    try {
+      await session.connection.own()
+      return container
+    } catch (error) {
+      await removeDirectory(parts.root, parts.id)
+      throw error
     }
-    await createDirectory(root, id, file)
-    const container = new Container(native, checked.shim || shim, root, id, file, checked.timeout, config)
-    if (checked.ephemeral) {
-      try {
-        container.#held.owns = true
-        await container.#held.connect()
-      } catch (error) {
-        container.#held.owns = false
-        container.#held.link?.close()
-        await removeDirectory(root, id)
-        throw error
-      }
-    }
-    return container
-  }
-
-  /** An ephemeral container whose program died before its shim was there to see it. */
-  static async #removeOrphan(native: NativeBinding, root: string, id: string): Promise<void> {
-    const file = await readState(native, root, id).catch(() => null)
-    if (!file?.owner || ownerRuns(native, file.owner, id)) return
-    // One of another pid namespace may be alive there, which its shim tells.
-    const here = !isElsewhere(file.owner.pidNamespace)
-    if (here && (await readRecords(native, root, id)).processes.length === 0) return removeDirectory(root, id)
-    // Its shim ends it; load() is refused once it has.
-    await (await Container.load(root, id).catch(() => null))?.close()
   }
 
   /**
@@ -201,31 +105,14 @@ export class Container implements AsyncDisposable {
    * replace `root`; ERR_UNSUPPORTED where its shim runs in another pid namespace; ERR_SYSCALL where it cannot be read.
    */
   static async load(root: string, id: string, options: LoadOptions = {}): Promise<Container> {
-    const directory = checkRoot(root)
-    checkId(id)
-    checkObject(options, 'options')
-    const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
-    const observes = checkFlag(options.observe, 'observe')
-    const { native, shim } = loadBinding()
-    await checkTrusted(directory)
-    const file = await readState(native, directory, id)
-    const container = new Container(
-      native,
-      checkShim(options.shim) || file.shim || shim,
-      directory,
-      id,
-      file,
-      timeout ?? (file.timeout > 0 ? file.timeout : defaultTimeout),
-      null,
-    )
-    container.#held.observes = observes
+    const container = new Container(await find(root, id, options))
     try {
-      await container.#held.load()
+      await container.#session.load()
+      return container
     } catch (error) {
       await container.close()
       throw error
     }
-    return container
   }
 
   /**
@@ -250,12 +137,12 @@ export class Container implements AsyncDisposable {
 
   /** All that were started and not removed, running or exited; `'init'` is the first one. */
   get processes(): ReadonlyMap<string, Process> {
-    return this.#held.processes
+    return this.#session.processes
   }
 
   /** What this handle knows, without asking; {@link Container.status} asks. */
   get state(): ContainerState {
-    return this.#held.state
+    return this.#session.state
   }
 
   /**
@@ -264,7 +151,7 @@ export class Container implements AsyncDisposable {
    * container of a pid namespace that has ended, as when the container that this program runs in was restarted.
    */
   get endedByReboot(): boolean {
-    return this.#held.earlierBoot
+    return this.#session.earlierBoot
   }
 
   /**
@@ -272,14 +159,7 @@ export class Container implements AsyncDisposable {
    * programs have done, too. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever; ERR_STATE_CORRUPT.
    */
   async status(): Promise<ContainerState> {
-    await this.#held.mustExist()
-    const init = this.#held.processes.get('init') ?? (await this.#held.discoverInit())
-    if (!init) return 'created'
-    if (init.exitStatus) return 'stopped'
-    const state = await this.#held.ask(() => this.#native.status(this.#held.boxOf(init)))
-    this.#held.isCreated = state === 'created'
-    this.#held.isPaused = state === 'paused'
-    return state
+    return this.#session.status()
   }
 
   /**
@@ -296,81 +176,7 @@ export class Container implements AsyncDisposable {
   async start<const Options extends StartOptions = StartOptions>(
     options?: Options & OnlyKnown<Options, StartOptions>,
   ): Promise<StartedProcess<Options>> {
-    return (await this.#start(options === undefined ? {} : options)) as StartedProcess<Options>
-  }
-
-  async #start(options: StartOptions): Promise<Process> {
-    checkObject(options, 'options')
-    const signal = checkAbortSignal(options.signal)
-    checkHook(options.onCreated)
-    const { onCreated } = options
-    const from =
-      options.checkpoint === undefined ? null : checkCheckpointName(options.checkpoint, 'checkpoint')
-    signal?.throwIfAborted()
-    await this.#held.mustExist()
-    const context: FailureContext = { containerId: this.id, processId: 'init' }
-    if (from !== null && onCreated) {
-      const text = 'a restored program runs before onCreated could be called'
-      throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, context)
-    }
-    const init = this.#held.processes.get('init')
-    if (init?.exitStatus) {
-      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has run and exited`, context)
-    }
-    if (init || this.#held.starting.has('init')) {
-      throw new ContainerError('ERR_PROCESS_EXISTS', `container '${this.id}' is started already`, context)
-    }
-    this.#held.starting.add('init')
-    try {
-      const config = (this.#config = await readBundle(this.bundle, this.id))
-      const spec = this.#initSpec(config)
-      const checkpoint = from === null ? null : await readRestorable(this.bundle, from, this.id)
-      const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
-      let started: Process | undefined
-      try {
-        const link = await untilAborted(this.#held.connect(), signal)
-        signal?.throwIfAborted()
-        const call: { seq: number } = { seq: 0 }
-        // A restored program runs at once.
-        const wait = from === null && (onCreated !== undefined || this.#hub.wanted)
-        const hook = this.#awaitCreated(link, spec, streams, { wait, onCreated }, call, (process) => {
-          started = process
-        })
-        const { seq, answer } = link.request(
-          {
-            op: 'start',
-            stdio: streams.wire,
-            timeoutMs: this.#timeout,
-            waitCreated: wait,
-            ...(checkpoint && { checkpoint }),
-          },
-          context,
-          () => {
-            this.#held.isCreated = false
-            if (started) this.#hub.started(started)
-            void this.#hub.watch()
-          },
-          this.#processJson(spec, streams, config, null, from ?? ''),
-          streams.fds,
-          patienceOf.start(this.#timeout),
-        )
-        call.seq = seq
-        streams.closeTheirs()
-        await link.abortable(seq, answer, signal, patienceOf.startUndo, hook)
-        return started as Process
-      } catch (error) {
-        this.#held.processes.delete('init')
-        this.#held.isCreated = true
-        streams.discard()
-        started?.abandon(error as Error)
-        this.#held.releaseIdle()
-        if (!checkpoint) throw error
-        throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)
-      }
-    } finally {
-      this.#held.onCreated = null
-      this.#held.starting.delete('init')
-    }
+    return (await start(this.#session, options === undefined ? {} : options)) as StartedProcess<Options>
   }
 
   /**
@@ -393,66 +199,12 @@ export class Container implements AsyncDisposable {
     spec: ProcessSpec,
     options?: Options & OnlyKnown<Options, ExecOptions>,
   ): Promise<StartedProcess<Options>> {
-    return (await this.#exec(id, spec, options === undefined ? {} : options)) as StartedProcess<Options>
-  }
-
-  async #exec(id: string, spec: ProcessSpec, options: ExecOptions): Promise<Process> {
-    checkProcessId(id)
-    checkProcessSpec(spec)
-    checkObject(options, 'options')
-    const signal = checkAbortSignal(options.signal)
-    signal?.throwIfAborted()
-    const context: FailureContext = { containerId: this.id, processId: id }
-    await this.#held.running(context)
-    if (this.#held.processes.has(id) || this.#held.starting.has(id)) {
-      throw toContainerError({ code: 'ERR_PROCESS_EXISTS', text: 'there is one of that id' }, context)
-    }
-    const own = this.#held.processes.get('init')?.spec ?? {}
-    if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
-    const inherited = this.#inherited
-    const said = { ...spec }
-    const streams = ProcessStreams.open(this.#native, options, spec.terminal === true, context)
-    this.#held.starting.add(id)
-    try {
-      const link =
-        this.#held.link && !this.#held.link.closed
-          ? this.#held.link
-          : await untilAborted(this.#held.connect(), signal)
-      const { seq, answer } = link.request(
-        {
-          op: 'exec',
-          process: id,
-          stdio: streams.wire,
-          timeoutMs: this.#timeout,
-          typed: inherited.typed(said),
-        },
-        context,
-        (result) => {
-          const process = new Process(this.#held.host, {
-            id,
-            pid: result['pid'] as number,
-            starttime: result['starttime'] as number,
-            spec: () => inherited.whole(said),
-            stdio: streams.names,
-            streams,
-          })
-          this.#held.processes.set(id, process)
-          this.#hub.started(process)
-          return process
-        },
-        this.#processJson(said, streams, this.#config, inherited),
-        streams.fds,
-        patienceOf.exec(this.#timeout),
-      )
-      streams.closeTheirs()
-      return signal ? await link.abortable(seq, answer, signal, patienceOf.execUndo) : await answer
-    } catch (error) {
-      this.#held.processes.delete(id)
-      streams.discard()
-      throw error
-    } finally {
-      this.#held.starting.delete(id)
-    }
+    return (await exec(
+      this.#session,
+      id,
+      spec,
+      options === undefined ? {} : options,
+    )) as StartedProcess<Options>
   }
 
   /**
@@ -462,22 +214,7 @@ export class Container implements AsyncDisposable {
    * process in 15 seconds.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
-    const number = checkSignal(signal)
-    checkObject(options, 'options')
-    const all = checkFlag(options.all, 'all')
-    const context: FailureContext = { containerId: this.id }
-    if (all) {
-      const first = await this.#held.living(context)
-      return this.#held.ask(() => this.#native.signalAll(this.#held.boxOf(first), number))
-    }
-    const init = await this.#held.running(context)
-    try {
-      await init.kill(number)
-      if (number === SIGKILL) await this.#held.ask(() => this.#native.releaseKilled(this.#held.boxOf(init)))
-    } catch (error) {
-      if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
-      throw new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
-    }
+    return kill(this.#session, signal, options)
   }
 
   /**
@@ -490,17 +227,14 @@ export class Container implements AsyncDisposable {
    * without cgroups; ERR_SYSCALL with ETIMEDOUT when the container has made more cgroups than can be read in 10 seconds.
    */
   async pids(): Promise<number[]> {
-    return this.#held.askOfLiving((box) => this.#native.pids(box))
+    const { native } = this.#session
+    return this.#session.askOfLiving((live) => native.pids(live))
   }
 
   /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. Throws as that rejects. */
   pidsSync(): number[] {
-    const init = this.#held.mustLive({ containerId: this.id })
-    try {
-      return this.#native.pidsSync(this.#held.boxOf(init))
-    } catch (error) {
-      throw toContainerError(error as NativeFailure, { containerId: this.id })
-    }
+    const { native } = this.#session
+    return this.#session.askOfLivingSync((live) => native.pidsSync(live))
   }
 
   /**
@@ -510,16 +244,16 @@ export class Container implements AsyncDisposable {
    * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
-    await this.#held.askOfLiving((box) => this.#native.pause(box, this.#timeout))
-    this.#held.isPaused = true
-    this.#hub.did('paused')
+    const { native, timeout } = this.#session
+    await this.#session.askOfLiving((live) => native.pause(live, timeout))
+    this.#session.paused()
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
-    await this.#held.askOfLiving((box) => this.#native.resume(box))
-    this.#held.isPaused = false
-    this.#hub.did('resumed')
+    const { native } = this.#session
+    await this.#session.askOfLiving((live) => native.resume(live))
+    this.#session.resumed()
   }
 
   /**
@@ -527,58 +261,25 @@ export class Container implements AsyncDisposable {
    * for a container without cgroups.
    */
   async stats(): Promise<Stats> {
-    return toStats(await this.#held.askOfLiving((box) => this.#native.stats(box)))
+    const { native } = this.#session
+    return toStats(await this.#session.askOfLiving((live) => native.stats(live)))
   }
 
   /** As stats(), on this thread: it reads some ten (v2) to fifty (v1) small kernel files. Throws as that rejects. */
   statsSync(): Stats {
-    const init = this.#held.mustLive({ containerId: this.id })
-    try {
-      return toStats(this.#native.statsSync(this.#held.boxOf(init)))
-    } catch (error) {
-      throw toContainerError(error as NativeFailure, { containerId: this.id })
-    }
+    const { native } = this.#session
+    return toStats(this.#session.askOfLivingSync((live) => native.statsSync(live)))
   }
 
   /**
-   * The figures of many containers, read off this thread, in the order given; where one fails its error stands in its
+   * The metrics of many containers, read off this thread, in the order given; where one fails its error stands in its
    * place. Each container's `timestamp` is its own. ERR_INVALID_ARG_TYPE where one is no Container.
    */
   static async stats(containers: readonly Container[]): Promise<(Stats | ContainerError)[]> {
-    checkContainers(containers, (container) => (#hub in container ? container : undefined))
-    const out: (Stats | ContainerError)[] = []
-    const asked: { container: Container; index: number; box: ContainerBox }[] = []
-    await Promise.all(
-      containers.map(async (container, index) => {
-        try {
-          const init = await container.#held.living({ containerId: container.id })
-          asked.push({ container, index, box: container.#held.boxOf(init) })
-        } catch (error) {
-          out[index] = error as ContainerError
-        }
-      }),
+    const sessions = checkContainers(containers, (container) =>
+      #session in container ? container.#session : undefined,
     )
-    if (asked.length === 0) return out
-    const { native } = loadBinding()
-    // Two parts under way at a time: while one is read the other becomes objects, and both cores have work. The making
-    // of objects holds this thread, so a part is small; between two the event loop has its turn.
-    const size = Math.min(maxStatsPart, Math.ceil(asked.length / 2))
-    let next = 0
-    const readParts = async (): Promise<void> => {
-      while (next < asked.length) {
-        const part = asked.slice(next, (next += size))
-        const answers = await native.statsOfMany(part.map(({ box }) => box))
-        part.forEach(({ container, index }, at) => {
-          const answer = answers[at] as object | Error
-          out[index] =
-            answer instanceof Error
-              ? (toContainerError(answer as NativeFailure, { containerId: container.id }) as ContainerError)
-              : toStats(answer)
-        })
-      }
-    }
-    await Promise.all([readParts(), readParts()])
-    return out
+    return sessions.length === 0 ? [] : statsOfMany(loadBinding().native, sessions)
   }
 
   /**
@@ -593,16 +294,7 @@ export class Container implements AsyncDisposable {
    * ERR_STATE_CORRUPT where the runtime's record is not what it should be; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
    */
   async updateResources(resources: Resources): Promise<void> {
-    checkResources(resources)
-    const init = await this.#held.living({ containerId: this.id })
-    const options =
-      resources.cpu?.shares !== undefined || resources.pids?.limit === 0
-        ? await conversionsOf(this.runtime)
-        : { linearShares: false, pidsZeroIsOne: false }
-    await this.#held.ask(() =>
-      this.#native.update(this.#held.boxOf(init), JSON.stringify(resources), options),
-    )
-    this.#hub.did('updated')
+    return updateResources(this.#session, resources)
   }
 
   /**
@@ -613,8 +305,7 @@ export class Container implements AsyncDisposable {
    * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
   async oom(): Promise<OomWatcher> {
-    const init = await this.#held.living({ containerId: this.id })
-    return new OomWatcher(await openWatch(this.#native, this.#held.boxOf(init), this.id, { kind: 'oom' }))
+    return this.#session.oom()
   }
 
   /**
@@ -626,7 +317,7 @@ export class Container implements AsyncDisposable {
    * `:update` and `:delete`.
    */
   events(options: { signal?: AbortSignal } = {}): EventStream {
-    return events([this], options)
+    return openStream([this.#session.hub], options)
   }
 
   /**
@@ -638,22 +329,7 @@ export class Container implements AsyncDisposable {
    * TypeError or RangeError; ERR_UNSUPPORTED where the kernel has neither; else as oom().
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
-    const checked = checkPressure(options)
-    const init = await this.#held.living({ containerId: this.id })
-    const request =
-      checked.kind === 'high'
-        ? ({ kind: 'high' } as const)
-        : ({
-            kind: 'pressure',
-            resource: checked.resource,
-            full: checked.kind === 'full',
-            stallUsec: checked.stallUsec,
-            windowUsec: checked.windowUsec,
-          } as const)
-    return new PressureWatcher(
-      await openWatch(this.#native, this.#held.boxOf(init), this.id, request),
-      checked,
-    )
+    return watchPressure(this.#session, options)
   }
 
   /**
@@ -661,35 +337,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_STOPPED while it runs. Init goes with the container: ERR_INVALID_ARG_VALUE.
    */
   async removeProcess(id: string): Promise<void> {
-    checkProcessId(id)
-    if (id === 'init') {
-      throw invalidValue("process 'init' goes with its container: delete()")
-    }
-    const context: FailureContext = { containerId: this.id, processId: id }
-    const process = this.#held.processes.get(id)
-    const init = this.#held.processes.get('init')
-    if ((this.#held.link && !this.#held.link.closed) || (init && !init.exitStatus)) {
-      // The shim knows, also of an exit that this program has yet to hear of.
-      const link = await this.#held.connect()
-      try {
-        await link.request({ op: 'remove', process: id }, context, () => undefined).answer
-      } catch (error) {
-        // By another program, or by this call's first attempt, whose shim was killed.
-        const gone = error instanceof ContainerError && error.code === 'ERR_PROCESS_NOT_FOUND'
-        if (gone && process?.exitStatus) this.#held.processes.delete(id)
-        throw error
-      }
-    } else {
-      if (process && !process.exitStatus) {
-        throw toContainerError({ code: 'ERR_CONTAINER_NOT_STOPPED', text: 'it still runs' }, context)
-      }
-      await this.#held.mustExist()
-      if (!process) {
-        throw toContainerError({ code: 'ERR_PROCESS_NOT_FOUND', text: 'there is none of that id' }, context)
-      }
-      await removeProcessDirectory(this.root, this.id, id)
-    }
-    this.#held.processes.delete(id)
+    return removeProcess(this.#session, id)
   }
 
   /**
@@ -699,55 +347,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND when it is deleted already; ERR_RUNTIME where the runtime's delete fails.
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
-    checkObject(options, 'options')
-    const force = checkFlag(options.force, 'force')
-    await this.#held.mustExist()
-    const context: FailureContext = { containerId: this.id }
-    const known =
-      this.#held.link !== null ||
-      this.#held.processes.size > 0 ||
-      (await this.#held.discoverInit()) !== null ||
-      (await readRecords(this.#native, this.root, this.id)).unfinished
-    if (known) await this.#deleteByShim(force, context)
-    else await removeDirectory(this.root, this.id)
-    this.#held.deleted = true
-    this.#held.giveBack()
-    this.#hub.deleted()
-    this.#held.link?.close()
-  }
-
-  async #deleteByShim(force: boolean, context: FailureContext): Promise<void> {
-    for (let attempt = 0; ; ++attempt) {
-      let asked = false
-      try {
-        const link = await this.#held.connect()
-        asked = true
-        await link.request(
-          { op: 'delete', force },
-          context,
-          () => {
-            this.#held.deleted = true
-          },
-          null,
-          [],
-          patienceOf.delete,
-        ).answer
-        return
-      } catch (error) {
-        const code = error instanceof ContainerError ? error.code : null
-        // Its shim was killed in the middle: the next one has finished it before it answers.
-        if (code === 'ERR_CONTAINER_NOT_FOUND' && attempt > 0 && !asked) return
-        if (code !== 'ERR_SHIM_EXITED') throw error
-        try {
-          await this.#held.mustExist()
-        } catch (gone) {
-          // The shim ended before it could say that it was done; or another's delete came first.
-          if (asked && (gone as ContainerError).code === 'ERR_CONTAINER_NOT_FOUND') return
-          throw gone
-        }
-        if (attempt >= maxTakeovers) throw error
-      }
-    }
+    return deleteContainer(this.#session, options)
   }
 
   /**
@@ -755,8 +355,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND.
    */
   async checkpoints(): Promise<Checkpoint[]> {
-    await this.#held.mustExist()
-    return readCheckpoints(this.bundle, this.id)
+    return listCheckpoints(this.#session)
   }
 
   /**
@@ -774,23 +373,7 @@ export class Container implements AsyncDisposable {
    * runs on and nothing of the checkpoint is left.
    */
   async checkpoint(options: CheckpointOptions): Promise<void> {
-    const checked = checkCheckpointOptions(options)
-    await this.#held.mustExist()
-    const context: FailureContext = { containerId: this.id }
-    await this.#held.running(context)
-    const link = await this.#held.connect()
-    try {
-      await link.request(
-        { op: 'checkpoint', ...checked },
-        context,
-        () => undefined,
-        metadataOf(checked, new Date()),
-        [],
-        patienceOf.checkpoint,
-      ).answer
-    } catch (error) {
-      throw await explainCriuFailure(error, this.runtime, this.#file.runtimeArgs, context)
-    }
+    return makeCheckpoint(this.#session, options)
   }
 
   /**
@@ -798,9 +381,7 @@ export class Container implements AsyncDisposable {
    * whose parent it was can be restored no more. ERR_CONTAINER_NOT_FOUND.
    */
   async deleteCheckpoint(name: string): Promise<void> {
-    checkCheckpointName(name)
-    await this.#held.mustExist()
-    await removeCheckpoint(this.bundle, name, this.id)
+    return deleteCheckpoint(this.#session, name)
   }
 
   /**
@@ -808,99 +389,11 @@ export class Container implements AsyncDisposable {
    * ephemeral container still ends with this program.
    */
   async close(): Promise<void> {
-    if (this.#held.closed) return
-    this.#held.closed = true
-    const error = new ContainerError('ERR_SHIM_EXITED', `the handle of container '${this.id}' was closed`, {
-      containerId: this.id,
-    })
-    for (const process of this.#held.processes.values()) {
-      process.abandon(error)
-      await process.close()
-    }
-    this.#held.giveBack()
-    this.#hub.closed()
-    // The shim of an ephemeral container takes the end of this connection for the end of this program.
-    if (!this.#held.owns) this.#held.link?.close()
+    return this.#session.close()
   }
 
   /** Ephemeral: kill and delete, and no error if that is done already; else close(). */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#file.ephemeral) return this.close()
-    try {
-      if (!this.#held.deleted) await this.delete({ force: true })
-    } catch (error) {
-      if (!(error instanceof ContainerError) || error.code !== 'ERR_CONTAINER_NOT_FOUND') throw error
-    }
-  }
-
-  #initSpec(config: OciConfig): ProcessSpec {
-    const path = join(this.bundle, 'config.json')
-    if (!config.process) throw corrupt(this.id, path, 'is wrong: process is missing')
-    try {
-      return checkConfigProcess(config.process)
-    } catch (error) {
-      throw corrupt(this.id, path, `is wrong: ${(error as Error).message}`)
-    }
-  }
-
-  #processJson(
-    spec: ProcessSpec,
-    streams: ProcessStreams,
-    config: OciConfig | null,
-    inherited: InheritedSpec | null,
-    checkpoint = '',
-  ): string {
-    const parts = {
-      exec: inherited !== null,
-      stdio: streams.names,
-      runtimeArgs: this.#file.runtimeArgs,
-      noPivotRoot: this.#file.noPivotRoot,
-      checkpoint,
-      rootUID: rootId(config?.linux?.uidMappings),
-      rootGID: rootId(config?.linux?.gidMappings),
-    }
-    return processFile(spec, parts, inherited)
-  }
-
-  /** Makes init's handle as soon as there is one, and lets the start go on when the hook allows it. */
-  #awaitCreated(
-    link: ShimLink,
-    spec: ProcessSpec,
-    streams: ProcessStreams,
-    { wait, onCreated }: { wait: boolean; onCreated: StartOptions['onCreated'] },
-    call: { seq: number },
-    made: (init: Process) => void,
-  ): { failure: Promise<never> } {
-    let fail: (error: unknown) => void = () => undefined
-    const failure = new Promise<never>((_, reject) => {
-      fail = reject
-    })
-    failure.catch(() => undefined)
-    this.#held.onCreated = (pid, starttime, start) => {
-      // A shim of version 0.1 tells every client, also one that lost the race for this start.
-      if (start !== null && start !== call.seq) return
-      const init = new Process(this.#held.host, {
-        id: 'init',
-        pid,
-        starttime,
-        spec,
-        stdio: streams.names,
-        streams,
-      })
-      this.#held.processes.set('init', init)
-      made(init)
-      if (!wait) return
-      void (async () => {
-        try {
-          // Before the program runs, so that its first OOM kill is not missed.
-          await this.#hub.watch()
-          await onCreated?.(init)
-          link.tell({ op: 'proceed', target: call.seq })
-        } catch (error) {
-          fail(error)
-        }
-      })()
-    }
-    return { failure }
+    return this.#session.file.ephemeral ? discard(this.#session) : this.close()
   }
 }

@@ -1,192 +1,178 @@
-// What a handle holds of its container: the connection to the shim, and what is known through it, from disk and from the
-// kernel.
-import { join } from 'node:path'
-import type { Container } from './container.js'
-import type { ContainerState } from './options.js'
+// What a handle knows of its container, and its connection to the shim. Nobody else changes what it knows: who has done
+// something to the container says so by a method.
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
-import type { EventHub } from '../events/stream.js'
-import type { Following } from '../process/output_buffer.js'
-import type { ContainerBox, NativeBinding } from '../native/binding.js'
-import { isElsewhere } from '../native/pid_namespace.js'
-import { Process, type ProcessHost } from '../process/process.js'
-import { type ProcessFile, readRecords, readState, type Records } from '../state/records.js'
+import { EventHub } from '../events/hub.js'
+import { OomWatcher } from '../events/oom.js'
+import { openWatch } from '../events/watcher.js'
+import type { LiveContainer, NativeBinding } from '../native/binding.js'
+import { InheritedSpec } from '../oci/inherit.js'
 import { tellRuntimeLog } from '../oci/runtime_log.js'
-import { ShimBusy, ShimLink, type WireExit, type WireProcess, type WireWritten } from '../shim/link.js'
+import type { OciConfig } from '../oci/spec.js'
+import { type HandleTypes, Process, type ProcessHost, type ProcessParts } from '../process/process.js'
+import type { ShimLink } from '../shim/link.js'
+import type { ProcessEntry, Written } from '../shim/protocol.js'
 import { type StateFile, stateVersion } from '../state/directory.js'
+import { type ExitRecord, readRecords, readState, unknownExit } from '../state/records.js'
+import { Connection } from './connection.js'
+import { KernelSide } from './kernel_side.js'
+import type { ContainerState } from './options.js'
+import { processHost } from './process_host.js'
+import { survey } from './survey.js'
 
 interface EarlyExit {
-  pid: number | null
-  exit: WireExit
-  written: WireWritten | undefined
+  pid: number
+  exit: ExitRecord
+  written: Written | undefined
 }
 
-const ENOENT = 2
-const ECONNREFUSED = 111
-/** How many shims in turn may be killed under one call. */
-export const maxTakeovers = 3
-
-function isGone(error: unknown): boolean {
-  const { errno } = error as NativeFailure
-  return errno === ENOENT || errno === ECONNREFUSED
-}
-
-/** What the addon says becomes one; anything else is passed on. */
-function asContainerError(error: unknown, containerId: string): unknown {
-  if (error instanceof ContainerError || !(error as NativeFailure).code) return error
-  return toContainerError(error as NativeFailure, { containerId })
-}
-
-/** Null for one that does not run; ERR_SYSCALL where that cannot be seen now, for want of a descriptor or memory. */
-export function startTimeOf(native: NativeBinding, pid: number, containerId: string): number | null {
-  try {
-    return native.startTime(pid)
-  } catch (error) {
-    throw toContainerError(error as NativeFailure, { containerId })
-  }
-}
-
-/** The program that an ephemeral container belongs to runs, here. */
-export function ownerRuns(
-  native: NativeBinding,
-  owner: NonNullable<StateFile['owner']>,
-  containerId: string,
-): boolean {
-  return !isElsewhere(owner.pidNamespace) && startTimeOf(native, owner.pid, containerId) === owner.starttime
-}
-
-/** Its shim serves it from another pid namespace: what there is to know of it cannot be told here. */
-function isServedElsewhere(error: unknown): boolean {
-  return error instanceof ContainerError && error.code === 'ERR_UNSUPPORTED'
-}
+/** Called when the runtime has created what start() asked for. `start`: by which request. */
+export type OnCreated = (pid: number, starttime: number, start: number) => void
 
 /** Processes that were started before their handle was made; of all containers, to be small for each. */
 const loaded = new WeakSet<Process>()
 
-export interface AttachmentParts {
-  container: Container
+export interface SessionParts {
   native: NativeBinding
+  root: string
+  id: string
+  /** state.json. */
+  file: StateFile
   /** Path of the shim's executable. */
   shim: string
-  file: StateFile
   /** Milliseconds that a shim may take to answer. */
   timeout: number
-  hub: EventHub
+  /** Reaches for no shim unless a call needs one. */
+  observes?: boolean
 }
 
-export class Attachment {
-  readonly processes = new Map<string, Process>()
+export class Session {
+  readonly native: NativeBinding
+  readonly root: string
+  readonly id: string
+  readonly file: StateFile
+  readonly timeout: number
+  readonly hub: EventHub
+  readonly kernel: KernelSide
+  readonly connection: Connection
+  readonly #observes: boolean
+  readonly #host: ProcessHost
+  readonly #processes = new Map<string, Process>()
   /** Ids of processes that are being started. */
-  readonly starting = new Set<string>()
-  link: ShimLink | null = null
-  isCreated = true
-  isPaused = false
-  deleted = false
-  closed = false
-  earlierBoot = false
-  /** This handle made an ephemeral container: its connection is what the shim watches. */
-  owns = false
-  /** Reaches for no shim unless a call needs one. */
-  observes = false
-  /** Called when the runtime has created what start() asked for. */
-  onCreated: ((pid: number, starttime: number, start: number | null) => void) | null = null
-  readonly #container: Container
-  readonly #native: NativeBinding
-  readonly #shim: string
-  readonly #file: StateFile
-  readonly #timeout: number
-  readonly #hub: EventHub
-  #host: ProcessHost | null = null
+  readonly #starting = new Set<string>()
+  #isCreated = true
+  #isPaused = false
+  #isDeleted = false
+  #isClosed = false
+  #earlierBoot = false
+  #onCreated: OnCreated | null = null
+  #config: OciConfig | null = null
+  /** Made again when init is another. */
+  #inherited: InheritedSpec | null = null
   /** Of the state file that was read last and was as it should be. */
   #readVersion: string | null = null
-  #hello: WireProcess[] = []
-  #linking: Promise<ShimLink> | null = null
-  #box: { init: Process; box: ContainerBox } | null = null
   /** While processes are read from disk: exits of those that are not made yet. */
   #early: Map<string, EarlyExit> | null = null
 
-  constructor({ container, native, shim, file, timeout, hub }: AttachmentParts) {
-    this.#container = container
-    this.#native = native
-    this.#shim = shim
-    this.#file = file
-    this.#timeout = timeout
-    this.#hub = hub
+  constructor(container: HandleTypes['container'], parts: SessionParts) {
+    const { native, root, id, file, shim, timeout } = parts
+    this.native = native
+    this.root = root
+    this.id = id
+    this.file = file
+    this.timeout = timeout
+    this.#observes = parts.observes ?? false
+    this.hub = new EventHub(container, native, () => this.oom())
+    this.kernel = new KernelSide(native, id, file)
+    this.connection = new Connection(
+      { native, root, id, shim, timeout },
+      {
+        onExit: (process, exit, written) => this.#exited(process, exit, written),
+        onWritten: (process, written) => this.#processes.get(process)?.wrote(written),
+        onCreated: (pid, starttime, start) => this.#onCreated?.(pid, starttime, start),
+        onRuntimeLog: (command, log) => tellRuntimeLog(id, command, log),
+        onDeleted: () => this.deleted(),
+        onProcesses: (entries) => this.#learn(entries),
+        onLost: () => this.#connectionLost(),
+        mustExist: () => this.mustExist(),
+      },
+    )
+    this.#host = processHost(container, native, this.connection, () => this.#isClosed)
   }
 
-  get #id(): string {
-    return this.#container.id
-  }
-
-  get #root(): string {
-    return this.#container.root
+  /** All that were started and not removed, running or exited. */
+  get processes(): ReadonlyMap<string, Process> {
+    return this.#processes
   }
 
   /** The container's state as far as this handle knows. */
   get state(): ContainerState {
-    if (this.deleted) return 'stopped'
-    const init = this.processes.get('init')
+    if (this.#isDeleted) return 'stopped'
+    const init = this.#processes.get('init')
     if (!init) return 'created'
     if (init.exitStatus) return 'stopped'
-    if (this.isCreated) return 'created'
-    return this.isPaused ? 'paused' : 'running'
+    if (this.#isCreated) return 'created'
+    return this.#isPaused ? 'paused' : 'running'
   }
 
-  /** What processes ask of it. */
-  get host(): ProcessHost {
-    return (this.#host ??= {
-      native: this.#native,
-      container: this.#container,
-      request: async (request, context) => {
-        const link = await this.connect()
-        return link.request(request, context, () => undefined).answer
-      },
-      watch: async () => {
-        await this.connect()
-      },
-      follow: async (request, context, fd) => {
-        for (let attempt = 0; ; ++attempt) {
-          const link = await this.connect()
-          try {
-            return await link.request(request, context, (result) => result as unknown as Following, null, [
-              fd,
-            ]).answer
-          } catch (error) {
-            // Its end may be seen by the stream before it is by the connection.
-            const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
-            if (!ended || this.closed || attempt >= maxTakeovers) throw error
-            await link.ended()
-          }
-        }
-      },
-    })
+  /** It was started before this machine's last boot, or in another pid namespace. */
+  get earlierBoot(): boolean {
+    return this.#earlierBoot
+  }
+
+  get isDeleted(): boolean {
+    return this.#isDeleted
+  }
+
+  /** The bundle's config.json, once create() or start() has read it. */
+  get config(): OciConfig | null {
+    return this.#config
+  }
+
+  /** What an exec takes from init. */
+  get inherited(): InheritedSpec {
+    const own = this.#processes.get('init')?.spec ?? {}
+    if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
+    return this.#inherited
+  }
+
+  isStarting(id: string): boolean {
+    return this.#starting.has(id)
+  }
+
+  /** The connection to the container's shim; one is started where none serves. */
+  connect(): Promise<ShimLink> {
+    return this.connection.connect()
   }
 
   /** Init, as far as this handle knows of one that runs. */
   #mayRun(): Process | null {
-    const init = this.deleted ? undefined : this.processes.get('init')
+    const init = this.#isDeleted ? undefined : this.#processes.get('init')
     return init && !init.exitStatus ? init : null
   }
 
   /** Init, which another program, or a start whose shim was killed, may have started since this handle was made. */
   async #found(context: FailureContext): Promise<Process> {
-    if (!this.deleted && !this.processes.has('init') && !(await this.discoverInit())) await this.mustExist()
-    return this.#started(context)
+    if (!this.#isDeleted && !this.#processes.has('init') && !(await this.discoverInit()))
+      await this.mustExist()
+    return this.#known(context)
   }
 
   /** Init, whether it still runs or not. */
-  #started(context: FailureContext): Process {
-    const init = this.processes.get('init')
-    if (this.deleted) {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.#id}' is deleted`, context)
-    }
+  #known(context: FailureContext): Process {
+    const init = this.#processes.get('init')
+    if (this.#isDeleted) throw this.#deletedError(context)
     if (!init) {
-      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.#id}' is not started`, context)
+      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.id}' is not started`, context)
     }
     return init
   }
 
+  #deletedError(context: FailureContext): ContainerError {
+    return new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, context)
+  }
+
   #exitedError(context: FailureContext): ContainerError {
-    return new ContainerError('ERR_CONTAINER_EXITED', `container '${this.#id}' has exited`, context)
+    return new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
   }
 
   /** Init, if it runs; also one that another program has started. */
@@ -203,314 +189,233 @@ export class Attachment {
   async living(context: FailureContext): Promise<Process> {
     const init = this.#mayRun() ?? (await this.#found(context))
     if (!init.exitStatus) return init
-    if (await this.ask(() => this.#native.lives(this.boxOf(init)))) return init
+    if (await this.kernel.ask(init, (live) => this.native.lives(live))) return init
     throw this.#exitedError(context)
   }
 
-  /** As living(), on this thread, of what this handle knows. */
-  mustLive(context: FailureContext): Process {
-    const init = this.#started(context)
-    if (!init.exitStatus) return init
-    let lives: boolean
-    try {
-      lives = this.#native.livesSync(this.boxOf(init))
-    } catch (error) {
-      throw toContainerError(error as NativeFailure, context)
+  /** Asks the kernel about a container of which something must run. */
+  async askOfLiving<T>(question: (live: LiveContainer) => Promise<T>): Promise<T> {
+    const init = await this.living({ containerId: this.id })
+    return this.kernel.ask(init, question)
+  }
+
+  /** As askOfLiving(), on this thread, of what this handle knows. */
+  askOfLivingSync<T>(question: (live: LiveContainer) => T): T {
+    const context = { containerId: this.id }
+    const init = this.#known(context)
+    if (init.exitStatus && !this.kernel.askSync(init, (live) => this.native.livesSync(live))) {
+      throw this.#exitedError(context)
     }
-    if (!lives) throw this.#exitedError(context)
-    return init
+    return this.kernel.askSync(init, question)
   }
 
   /** ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
   async mustExist(): Promise<void> {
-    if (this.deleted) {
-      throw new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.#id}' is deleted`, {
-        containerId: this.#id,
-      })
-    }
-    const version = await stateVersion(this.#root, this.#id)
+    if (this.#isDeleted) throw this.#deletedError({ containerId: this.id })
+    const version = await stateVersion(this.root, this.id)
     if (version !== null && version === this.#readVersion) return
     try {
-      await readState(this.#native, this.#root, this.#id)
+      await readState(this.native, this.root, this.id)
       this.#readVersion = version
     } catch (error) {
-      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.deleted = true
+      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') this.#isDeleted = true
       throw error
     }
   }
 
-  /** The kernel side of this container as it runs with that init. */
-  boxOf(init: Process): ContainerBox {
-    if (this.#box?.init !== init) {
-      this.giveBack()
-      const box = this.#native.container({
-        id: this.#id,
-        runtime: this.#container.runtime,
-        runtimeArgs: this.#file.runtimeArgs,
-        pid: init.pid,
-        starttime: init.starttime,
-      })
-      this.#box = { init, box }
-    }
-    return this.#box.box
+  async status(): Promise<ContainerState> {
+    await this.mustExist()
+    const init = this.#processes.get('init') ?? (await this.discoverInit())
+    if (!init) return 'created'
+    if (init.exitStatus) return 'stopped'
+    const state = await this.kernel.ask(init, (live) => this.native.status(live))
+    this.#saw(state)
+    return state
   }
 
-  /** Asks the kernel; its refusal becomes a ContainerError. */
-  async ask<T>(question: () => Promise<T>): Promise<T> {
-    try {
-      return await question()
-    } catch (error) {
-      throw toContainerError(error as NativeFailure, { containerId: this.#id })
-    }
+  #saw(state: ContainerState): void {
+    this.#isCreated = state === 'created'
+    this.#isPaused = state === 'paused'
   }
 
-  /** The same, about a container of which something must run. */
-  async askOfLiving<T>(question: (box: ContainerBox) => Promise<T>): Promise<T> {
-    const init = await this.living({ containerId: this.#id })
-    return this.ask(() => question(this.boxOf(init)))
-  }
-
-  /** What is kept open of the container's files: not for the garbage collector to close some day. */
-  giveBack(): void {
-    if (this.#box) this.#native.giveBack(this.#box.box)
-  }
-
-  /** Processes on disk, made true by what the shim or the kernel knows. */
-  async load(): Promise<void> {
-    const before = this.link
-    const early = (this.#early ??= new Map<string, EarlyExit>())
-    try {
-      const isLost = ({ pid, starttime, exit }: ProcessFile): boolean =>
-        !exit && startTimeOf(this.#native, pid, this.#id) !== starttime
-      const seen = this.observes ? await this.#read() : null
-      // What ran and runs no more may be an exit that its shim is just writing down.
-      const asks = !seen || seen.earlierBoot || seen.processes.some(isLost)
-      const answer = asks ? await this.#askShim() : null
-      // One that serves the container and says nothing, for now: none can take over from it, and what it has yet to
-      // tell is not taken for unknown.
-      const silent = answer === 'silent'
-      let processes = silent ? null : answer
-      let records = asks ? await this.#read() : seen
-      if (!processes && !silent && !this.observes && this.#wantsShim(records)) {
-        processes = await this.#takeOver()
-        records = await this.#read()
-      }
-      const known = processes && new Map(processes.map((process) => [process.id, process]))
-      this.earlierBoot = records.earlierBoot
-      for (const file of records.processes) {
-        if (this.processes.has(file.id)) continue
-        const process = new Process(this.host, { ...file, streams: null })
-        this.processes.set(file.id, process)
-        loaded.add(process)
-        const told = early.get(file.id)
-        const wire = known?.get(file.id)
-        const exit = (wire?.pid === file.pid ? wire.exit : undefined) ?? file.exit
-        if (exit) {
-          process.exited(exit)
-        } else if (told && (told.pid === null || told.pid === file.pid)) {
-          process.exited(told.exit, told.written)
-        } else if (!known && (records.earlierBoot || (asks && !silent && isLost(file)))) {
-          // It ended while nobody watched.
-          process.exited({
-            exitCode: 255,
-            signal: 0,
-            exitedAtMs: Date.now(),
-            oomKilled: false,
-            known: false,
-          })
-        }
-      }
-    } finally {
-      this.#early = null
-    }
-    this.isCreated = false
-    const init = this.processes.get('init')
-    if (init && !init.exitStatus) {
-      const state = await this.#native.status(this.boxOf(init)).catch((error: NativeFailure) => {
-        // Of one whose record is gone it is told that it runs, which is known of its init.
-        if (error.shortage) throw toContainerError(error, { containerId: this.#id })
-        return 'running'
-      })
-      this.isCreated = state === 'created'
-      this.isPaused = state === 'paused'
-      void this.#hub.watch()
-    }
-    if (this.observes && this.link !== before) {
-      const { link } = this
-      this.link = null
-      link?.close()
-    }
-  }
-
-  /** What its shim knows; null where none serves; 'silent' where one does and gives no answer. */
-  async #askShim(): Promise<WireProcess[] | 'silent' | null> {
-    const connect = (): Promise<number> => this.#native.connectShim(join(this.#root, this.#id))
-    try {
-      if (!this.link || this.link.closed) return await this.#open(connect)
-      // The connection that is there goes on to tell; another one is asked how things stand.
-      const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, connect)
-      link.close()
-      return processes
-    } catch (error) {
-      if (isServedElsewhere(error)) throw error
-      if (isGone(error)) return null
-      if (error instanceof ContainerError) return error.code === 'ERR_SHIM_EXITED' ? null : 'silent'
-      throw asContainerError(error, this.#id)
-    }
-  }
-
-  #read(): Promise<Records> {
-    return readRecords(this.#native, this.#root, this.#id)
-  }
-
-  /**
-   * Without a shim nobody learns how processes end, and what the last one was in the middle of stays half done: a new
-   * one takes over before anything is said of the container.
-   */
-  #wantsShim({ unfinished, earlierBoot, processes }: Records): boolean {
-    const { owner } = this.#file
-    if (unfinished) return true
-    if (owner && !ownerRuns(this.#native, owner, this.#id)) return true
-    return !earlierBoot && processes.some(({ exit }) => exit === null)
-  }
-
-  /** Null where it cannot be started: then the state is told as it is on disk. */
-  async #takeOver(): Promise<WireProcess[] | null> {
-    try {
-      await this.connect()
-      return this.#hello
-    } catch (error) {
-      if (error instanceof ContainerError && error.code === 'ERR_CONTAINER_NOT_FOUND') throw error
-      if (isServedElsewhere(error)) throw error
-      return null
-    }
+  async oom(): Promise<OomWatcher> {
+    const init = await this.living({ containerId: this.id })
+    return new OomWatcher(await openWatch(this.native, this.kernel.of(init), this.id, { kind: 'oom' }))
   }
 
   /** Another program may have started the container since this handle was made. */
   async discoverInit(): Promise<Process | null> {
-    if (this.starting.has('init')) return null
-    const processes = await this.#read().then(
+    if (this.#starting.has('init')) return null
+    const processes = await readRecords(this.native, this.root, this.id).then(
       (records) => records.processes,
       () => [],
     )
     if (!processes.some((file) => file.id === 'init')) return null
-    if (!this.processes.has('init')) await this.load()
-    return this.processes.get('init') ?? null
+    if (!this.#processes.has('init')) await this.load()
+    return this.#processes.get('init') ?? null
   }
 
-  async #open(open: () => Promise<number>): Promise<WireProcess[]> {
-    const { link, processes } = await ShimLink.open(this.#native, this.#id, this.#timeout, open)
-    this.link = link
-    this.#hello = processes
-    link.listen({
-      onExit: (process, exit, written) => this.#exited(process, exit, written),
-      onWritten: (id, written) => this.processes.get(id)?.wrote(written),
-      onCreated: (pid, starttime, start) => this.onCreated?.(pid, starttime, start),
-      onRuntimeLog: (command, log) => tellRuntimeLog(this.#id, command, log),
-      onDeleted: () => {
-        this.deleted = true
-        this.giveBack()
-        this.#hub.deleted()
-      },
-      onClosed: () => this.#linkClosed(link),
-    })
-    return processes
-  }
-
-  /** The connection to the container's shim; one is started where none serves. */
-  connect(): Promise<ShimLink> {
-    if (this.link && !this.link.closed) return Promise.resolve(this.link)
-    this.#linking ??= this.#establish().finally(() => {
-      this.#linking = null
-    })
-    return this.#linking
-  }
-
-  async #establish(): Promise<ShimLink> {
-    const directory = join(this.#root, this.#id)
-    const end = performance.now() + this.#timeout
-    for (let attempt = 0; ; ++attempt) {
-      try {
-        let processes: WireProcess[]
-        try {
-          // A container that this handle has just made, and nobody else can know of, has no shim yet.
-          processes = await this.#open(() => this.#native.connectShim(directory))
-        } catch (error) {
-          if (!isGone(error)) throw error
-          await this.mustExist()
-          processes = await this.#open(() => this.#native.spawnShim(this.#shim, directory))
-        }
-        this.#learn(processes)
-        // Told to every shim anew: one that took over from another does not know whose end to watch for.
-        if (this.owns)
-          await this.link?.request({ op: 'own' }, { containerId: this.#id }, () => undefined).answer
-        if (this.link) return this.link
-        // It ended as soon as it had said hello.
-        throw new ContainerError('ERR_SHIM_EXITED', `container '${this.#id}': its shim has ended`, {
-          containerId: this.#id,
-        })
-      } catch (error) {
-        // Two programs started a shim, and the other one's won; or the one that served was just leaving.
-        const busy = error instanceof ShimBusy
-        if (busy && performance.now() > end) {
-          throw new ContainerError('ERR_START_TIMEOUT', `container '${this.#id}': its shim did not answer`, {
-            containerId: this.#id,
-          })
-        }
-        const ended = error instanceof ContainerError && error.code === 'ERR_SHIM_EXITED'
-        if (!busy && (!ended || attempt >= maxTakeovers)) {
-          throw asContainerError(error, this.#id)
-        }
-        await new Promise((resolve) => setTimeout(resolve, 10))
+  /** Learns of the container what its records, its shim and the kernel tell. */
+  async load(): Promise<void> {
+    const { native, root, id, file } = this
+    const before = this.connection.link
+    const early = (this.#early ??= new Map<string, EarlyExit>())
+    try {
+      const parts = { native, root, id, file, observes: this.#observes }
+      const { earlierBoot, processes } = await survey(parts, this.connection)
+      this.#earlierBoot = earlierBoot
+      for (const { file, exit, isLost } of processes) {
+        if (this.#processes.has(file.id)) continue
+        const process = new Process(this.#host, { ...file, streams: null })
+        this.#processes.set(file.id, process)
+        loaded.add(process)
+        const told = early.get(file.id)
+        if (exit) process.exited(exit)
+        else if (told?.pid === file.pid) process.exited(told.exit, told.written)
+        else if (isLost()) process.exited(unknownExit())
       }
+    } finally {
+      this.#early = null
     }
+    this.#isCreated = false
+    const init = this.#processes.get('init')
+    if (init && !init.exitStatus) {
+      const state = await native.status(this.kernel.of(init)).catch((error: NativeFailure) => {
+        // Of one whose record is gone it is told that it runs, which is known of its init.
+        if (error.shortage) throw toContainerError(error, { containerId: id })
+        return 'running' as const
+      })
+      this.#saw(state)
+      void this.hub.watch()
+    }
+    if (this.#observes && this.connection.link !== before) this.connection.letGo()
+  }
+
+  /** The bundle's config.json has been read. */
+  configured(config: OciConfig): void {
+    this.#config = config
+  }
+
+  /** A start or an exec begins. Until its end() the id is taken. */
+  begin(id: string): void {
+    this.#starting.add(id)
+  }
+
+  end(id: string): void {
+    this.#starting.delete(id)
+  }
+
+  /** While a start is under way: who is to hear that the container is created. */
+  awaitCreated(onCreated: OnCreated | null): void {
+    this.#onCreated = onCreated
+  }
+
+  /** There is one more process. Its program may be yet to run. */
+  add(parts: ProcessParts): Process {
+    const process = new Process(this.#host, parts)
+    this.#processes.set(parts.id, process)
+    return process
+  }
+
+  /** The user's program runs as init. */
+  initStarted(init: Process | undefined): void {
+    this.#isCreated = false
+    if (init) this.hub.started(init)
+    void this.hub.watch()
+  }
+
+  /** A start is undone, and nothing of it left. */
+  startUndone(): void {
+    this.#processes.delete('init')
+    this.#isCreated = true
+    this.#letGoIdle()
+  }
+
+  /** A process is removed, or its exec undone: its id is free again. */
+  remove(id: string): void {
+    this.#processes.delete(id)
+  }
+
+  paused(): void {
+    this.#isPaused = true
+    this.hub.did('paused')
+  }
+
+  resumed(): void {
+    this.#isPaused = false
+    this.hub.did('resumed')
+  }
+
+  updated(): void {
+    this.hub.did('updated')
+  }
+
+  /** By this handle, or by whomever. Again is no error. */
+  deleted(): void {
+    this.#isDeleted = true
+    this.kernel.release()
+    this.hub.deleted()
+  }
+
+  /** The handle lets go of the container. Again is no error. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const error = new ContainerError('ERR_SHIM_EXITED', `the handle of container '${this.id}' was closed`, {
+      containerId: this.id,
+    })
+    for (const process of this.#processes.values()) {
+      process.abandon(error)
+      await process.close()
+    }
+    this.kernel.release()
+    this.hub.closed()
+    // The shim of an ephemeral container takes the end of this connection for the end of this program.
+    if (!this.connection.owns) this.connection.letGo()
   }
 
   /** Exits that happened while no connection was there to tell. */
-  #learn(processes: WireProcess[]): void {
-    for (const { id, pid, exit } of processes) {
+  #learn(entries: ProcessEntry[]): void {
+    for (const { id, pid, exit } of entries) {
       if (exit) this.#exited({ id, pid }, exit)
     }
   }
 
-  #exited({ id, pid }: { id: string; pid: number | null }, exit: WireExit, written?: WireWritten): void {
-    const process = this.processes.get(id)
+  #exited({ id, pid }: { id: string; pid: number }, exit: ExitRecord, written?: Written): void {
+    const process = this.#processes.get(id)
     if (!process) this.#early?.set(id, { pid, exit, written })
-    if (!process || process.exitStatus || (pid !== null && process.pid !== pid)) return
+    if (!process || process.exitStatus || process.pid !== pid) return
     process.exited(exit, written)
-    if (id === 'init') this.giveBack()
-    this.#hub.exited(process, loaded.has(process))
+    if (id === 'init') this.kernel.release()
+    this.hub.exited(process, loaded.has(process))
   }
 
   /** The shim ended. While processes run a new one takes over, which learns their exits from the kernel. */
-  #linkClosed(link: ShimLink): void {
-    if (this.link !== link) return // let go of
-    this.link = null
-    if (this.deleted || (this.closed && !this.owns)) return
-    const running = [...this.processes.values()].filter((process) => !process.exitStatus)
-    if (running.length === 0 && !this.owns) return
+  #connectionLost(): void {
+    const { owns } = this.connection
+    if (this.#isDeleted || (this.#isClosed && !owns)) return
+    const running = [...this.#processes.values()].filter((process) => !process.exitStatus)
+    if (running.length === 0 && !owns) return
     this.connect().catch((error: unknown) => {
       for (const process of running) process.abandon(error as Error)
     })
   }
 
   /** After a failed start nothing keeps the shim but this connection; an ephemeral container keeps it. */
-  releaseIdle(): void {
-    if (this.#linking) {
+  #letGoIdle(): void {
+    const { connecting, link } = this.connection
+    if (connecting) {
       // An aborted start does not wait for its connection. Whoever else does has made its request by then.
-      const release = (): void => {
-        if (this.starting.size === 0) this.releaseIdle()
+      const letGo = (): void => {
+        if (this.#starting.size === 0) this.#letGoIdle()
       }
-      this.#linking.then(
-        () => setImmediate(release),
+      connecting.then(
+        () => setImmediate(letGo),
         () => undefined,
       )
       return
     }
     // A delete() that undid the start is still to be answered.
-    if (!this.#file.ephemeral && this.processes.size === 0 && this.link?.idle) {
-      this.link.close()
-      this.link = null
-    }
+    if (!this.file.ephemeral && this.#processes.size === 0 && link?.idle) this.connection.letGo()
   }
 }

@@ -2,7 +2,7 @@
 // a poll loop of the host's own.
 import { channel } from 'node:diagnostics_channel'
 import { type NativeFailure, toContainerError } from '../errors.js'
-import type { ContainerBox, NativeBinding, WatchFact, WatchRequest } from '../native/binding.js'
+import type { LiveContainer, NativeBinding, WatchFact, WatchRequest } from '../native/binding.js'
 
 /** Told of every watcher that was collected without having been closed: `{ containerId, kind }`. */
 const leaked = channel('libcontainer:leaked')
@@ -82,13 +82,13 @@ export interface WatchParts {
 /** @internal Registers with the kernel, off this thread. */
 export async function openWatch(
   native: NativeBinding,
-  box: ContainerBox,
+  container: LiveContainer,
   containerId: string,
   request: WatchRequest,
 ): Promise<WatchParts> {
   coresOf(native)
   try {
-    return { native, watch: await native.watch(box, request), containerId, kind: request.kind }
+    return { native, watch: await native.watch(container, request), containerId, kind: request.kind }
   } catch (error) {
     throw toContainerError(error as NativeFailure, { containerId })
   }

@@ -11,7 +11,7 @@ export interface ContainerQuery {
 }
 
 /** A container's kernel side, kept open; meaningless but to the functions that take it. */
-export type ContainerBox = object & { readonly __container: unique symbol }
+export type LiveContainer = object & { readonly __container: unique symbol }
 
 export interface UpdateOptions {
   /** cpu.shares to cpu.weight by the straight line of runc before 1.3.2 and of old crun. */
@@ -83,37 +83,37 @@ export interface NativeBinding {
   /** State directories, read in one pass: what each says, or an error, in the order given. */
   readDirectories(paths: string[]): Promise<(DirectoryText | Error)[]>
   /** Looks nothing up yet; every later call answers ERR_CONTAINER_EXITED once its cgroup is gone. */
-  container(query: ContainerQuery): ContainerBox
-  /** The most descriptors that this environment's boxes keep open together; closes what is above it. */
+  container(query: ContainerQuery): LiveContainer
+  /** The most descriptors that this environment's containers keep open together; closes what is above it. */
   limitDescriptors(limit: number): void
-  /** Closes what the box keeps open; a later call may keep something again. */
-  giveBack(box: ContainerBox): void
-  status(box: ContainerBox): Promise<'created' | 'running' | 'paused' | 'stopped'>
+  /** Closes what the container keeps open; a later call may keep something again. */
+  giveBack(container: LiveContainer): void
+  status(container: LiveContainer): Promise<'created' | 'running' | 'paused' | 'stopped'>
   /** Whether any process of the container runs, be it without init. */
-  lives(box: ContainerBox): Promise<boolean>
-  livesSync(box: ContainerBox): boolean
-  pids(box: ContainerBox): Promise<number[]>
-  pidsSync(box: ContainerBox): number[]
+  lives(container: LiveContainer): Promise<boolean>
+  livesSync(container: LiveContainer): boolean
+  pids(container: LiveContainer): Promise<number[]>
+  pidsSync(container: LiveContainer): number[]
   /** The keys of `runc events --stats` `.data`. */
-  stats(box: ContainerBox): Promise<object>
-  statsSync(box: ContainerBox): object
-  /** Figures or an error for each, in the order given. */
-  statsOfMany(boxes: ContainerBox[]): Promise<(object | Error)[]>
-  pause(box: ContainerBox, timeoutMs: number): Promise<void>
-  resume(box: ContainerBox): Promise<void>
-  signalAll(box: ContainerBox, signal: number): Promise<void>
+  stats(container: LiveContainer): Promise<object>
+  statsSync(container: LiveContainer): object
+  /** Metrics or an error for each, in the order given. */
+  statsOfMany(containers: LiveContainer[]): Promise<(object | Error)[]>
+  pause(container: LiveContainer, timeoutMs: number): Promise<void>
+  resume(container: LiveContainer): Promise<void>
+  signalAll(container: LiveContainer, signal: number): Promise<void>
   /** Thaws v1 cgroups, in which a killed process would else stand still for ever; nothing on v2. */
-  releaseKilled(box: ContainerBox): Promise<void>
+  releaseKilled(container: LiveContainer): Promise<void>
   /** `resources` as `runc update -r -` takes them. */
-  update(box: ContainerBox, resources: string, options: UpdateOptions): Promise<void>
+  update(container: LiveContainer, resources: string, options: UpdateOptions): Promise<void>
   /** The receiver of all watches' facts of this environment; takes effect once, and comes before watch(). */
   listenToWatches(listener: (facts: WatchFact[]) => void): void
   /** Resolves with the watch's number; facts of it come from when on the promise's reactions have run. */
-  watch(box: ContainerBox, request: WatchRequest): Promise<number>
+  watch(container: LiveContainer, request: WatchRequest): Promise<number>
   /** Readable while flushWatch() would give more than 0, and for good once the cgroup is gone; made on demand. */
   watchFd(watch: number): number
   /** How many since the last flush, the kernel's counter read once more. */
   flushWatch(watch: number): number
-  /** No more facts of it; its descriptors are given back. */
+  /** No more facts of it; its descriptors are released. */
   closeWatch(watch: number): void
 }

@@ -1,9 +1,7 @@
 // JSON files of bundles and checkpoints, read with care.
 import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { corrupt, fromNodeError } from '../errors.js'
+import { corrupt } from '../errors.js'
 import { parseExact } from './exact_json.js'
-import type { OciConfig } from './spec.js'
 
 const maxFileBytes = 16 * 1024 * 1024
 
@@ -28,22 +26,4 @@ export function parseObject(text: string, path: string, containerId: string): Re
   }
   if (!isObject(value)) throw corrupt(containerId, path, 'holds no JSON object')
   return value
-}
-
-/** The bundle's config.json. ERR_SYSCALL where it cannot be read, ERR_STATE_CORRUPT where it is not what it should be. */
-export async function readBundle(bundle: string, containerId: string): Promise<OciConfig> {
-  const path = join(bundle, 'config.json')
-  let text: string
-  try {
-    text = await readBounded(path, containerId)
-  } catch (error) {
-    throw fromNodeError(error, { containerId })
-  }
-  const config = parseObject(text, path, containerId)
-  for (const key of ['process', 'root', 'linux']) {
-    if (config[key] !== undefined && !isObject(config[key])) {
-      throw corrupt(containerId, path, `is wrong: ${key} is not an object`)
-    }
-  }
-  return config
 }

@@ -4,20 +4,13 @@ import { openReadable } from './fd_streams.js'
 import { ContainerError, type NativeFailure, toContainerError } from '../errors.js'
 import { HandOver } from './hand_over.js'
 import type { NativeBinding } from '../native/binding.js'
-
-/** What a program has of a stream once it follows it. */
-export interface Following {
-  /** The position of the first byte that will come; positions count from the stream's first byte. */
-  from: number
-  /** There is nothing after it, nor will there be. */
-  ended: boolean
-}
+import type { FollowResult } from '../shim/protocol.js'
 
 /** Asks the shim to write all from position `at` on to the pipe `fd`, of which it gets a copy. */
-export type Follow = (at: number, fd: number) => Promise<Following>
+export type Follow = (at: number, fd: number) => Promise<FollowResult>
 
 /** Asks for nothing until it is read. */
-export class KeptStream extends Readable {
+export class BufferedOutput extends Readable {
   readonly #native: NativeBinding
   readonly #follow: Follow
   #pipe: Readable | null = null

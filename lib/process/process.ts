@@ -1,14 +1,21 @@
 // A process in a container: init, or one that exec started.
 import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
-import { type Following, KeptStream } from './output_buffer.js'
+import { BufferedOutput } from './output_buffer.js'
 import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import { checkAbortSignal, checkObject, checkSignal, checkSize, type Signal } from '../validate.js'
-import type { Container } from '../container/container.js'
 import type { NativeBinding } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
-import type { WireExit, WireWritten } from '../shim/link.js'
+import type { FollowRequest, FollowResult, Request, Written } from '../shim/protocol.js'
+import type { ExitRecord } from '../state/records.js'
 import type { KeptOutput, ProcessStreams, StdioNames, StdioOptions } from './stdio.js'
+
+/**
+ * The types of handles that lie above this file and name themselves here, so that nothing is imported from above:
+ * `container` is declared in container/container.ts.
+ */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface HandleTypes {}
 
 /** How a process ended. */
 export interface ExitStatus {
@@ -33,11 +40,11 @@ export interface ExitStatus {
 /** @internal What a container lends to its processes. */
 export interface ProcessHost {
   native: NativeBinding
-  container: Container
-  request(request: Record<string, unknown>, context: FailureContext): Promise<unknown>
+  container: HandleTypes['container']
+  request(request: Request, context: FailureContext): Promise<unknown>
   /** A connection, so that the exit will be told. */
   watch(): Promise<void>
-  follow(request: Record<string, unknown>, context: FailureContext, fd: number): Promise<Following>
+  follow(request: FollowRequest, context: FailureContext, fd: number): Promise<FollowResult>
 }
 
 /** @internal */
@@ -61,7 +68,7 @@ export function signalName(number: number): NodeJS.Signals | null {
   return `SIG${number}` as NodeJS.Signals
 }
 
-export function toExitStatus(exit: WireExit): ExitStatus {
+export function toExitStatus(exit: ExitRecord): ExitStatus {
   return {
     exitCode: exit.exitCode,
     signal: signalName(exit.signal),
@@ -91,7 +98,7 @@ export type StartedProcess<Options> = Process & {
   readonly stderr: StreamFor<Options, 'stderr', Readable>
 }
 
-const nothingWritten: WireWritten = { terminal: 0, stdout: 0, stderr: 0 }
+const nothingWritten: Written = { terminal: 0, stdout: 0, stderr: 0 }
 
 interface Waiter {
   resolve: (status: ExitStatus) => void
@@ -116,7 +123,7 @@ export class Process {
   readonly #starttime: number
   readonly #streams: ProcessStreams | null
   #spec: ProcessSpec | (() => ProcessSpec)
-  readonly #kept: [KeptStream | null, KeptStream | null]
+  readonly #buffers: [BufferedOutput | null, BufferedOutput | null]
   #exit: ExitStatus | null = null
   #waiters = new Set<Waiter>()
 
@@ -130,20 +137,20 @@ export class Process {
     this.stdio = parts.stdio
     this.#streams = parts.streams
     this.stdin = parts.streams?.stdin ?? null
-    this.#kept = [this.#keptStream(parts.stdio.stdout, 1), this.#keptStream(parts.stdio.stderr, 2)]
-    this.stdout = parts.streams?.stdout ?? this.#kept[0]
-    this.stderr = parts.streams?.stderr ?? this.#kept[1]
+    this.#buffers = [this.#buffered(parts.stdio.stdout, 1), this.#buffered(parts.stdio.stderr, 2)]
+    this.stdout = parts.streams?.stdout ?? this.#buffers[0]
+    this.stderr = parts.streams?.stderr ?? this.#buffers[1]
   }
 
-  #keptStream(name: string, stream: 1 | 2): KeptStream | null {
+  #buffered(name: string, stream: 1 | 2): BufferedOutput | null {
     if (name !== 'keep') return null
-    return new KeptStream(this.#host.native, (at, fd) =>
+    return new BufferedOutput(this.#host.native, (at, fd) =>
       this.#host.follow({ op: 'follow', process: this.id, stream, at }, this.#context(), fd),
     )
   }
 
   /** The handle that it belongs to. */
-  get container(): Container {
+  get container(): HandleTypes['container'] {
     return this.#host.container
   }
 
@@ -168,19 +175,19 @@ export class Process {
     return this.#starttime
   }
 
-  /** @internal Less of a kept stream will come than the exit said. */
-  wrote(written: Partial<WireWritten>): void {
-    if (written.stdout !== undefined) this.#kept[0]?.wrote(written.stdout)
-    if (written.stderr !== undefined) this.#kept[1]?.wrote(written.stderr)
+  /** @internal Less of a buffered stream will come than the exit said. */
+  wrote(written: Partial<Written>): void {
+    if (written.stdout !== undefined) this.#buffers[0]?.wrote(written.stdout)
+    if (written.stderr !== undefined) this.#buffers[1]?.wrote(written.stderr)
   }
 
   /** @internal The shim, or the disk, says that it ended. */
-  exited(exit: WireExit, written: WireWritten = nothingWritten): void {
+  exited(exit: ExitRecord, written: Written = nothingWritten): void {
     if (this.#exit) return
     this.#exit = toExitStatus(exit)
     this.#streams?.exited(written.terminal)
-    this.#kept[0]?.exited(written.stdout)
-    this.#kept[1]?.exited(written.stderr)
+    this.#buffers[0]?.exited(written.stdout)
+    this.#buffers[1]?.exited(written.stderr)
     void this.#release([...this.#waiters], this.#exit)
   }
 
@@ -194,7 +201,7 @@ export class Process {
       }
     }
     if (waiters.length === 0) return
-    const [stdout, stderr] = this.#kept
+    const [stdout, stderr] = this.#buffers
     if (!this.#streams?.open && !stdout && !stderr) return release()
     return Promise.all([this.#streams?.handedOver(), stdout?.handedOver(), stderr?.handedOver()]).then(
       release,
@@ -313,7 +320,7 @@ export class Process {
   /** Lets go of its streams; the process runs on. A terminal whose output was a pipe is hung up (SIGHUP). */
   async close(): Promise<void> {
     this.#streams?.discard()
-    for (const kept of this.#kept) kept?.destroy()
+    for (const buffer of this.#buffers) buffer?.destroy()
   }
 
   #context(): FailureContext {

@@ -1,7 +1,8 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
 import { fstatSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
-import { type Incoming, isBun, openReadable, openWritable } from './fd_streams.js'
+import { isBun } from './bun.js'
+import { type Incoming, openReadable, openWritable } from './fd_streams.js'
 import { checkFlag, checkPath, checkRange, show } from '../validate.js'
 import {
   type FailureContext,
@@ -12,7 +13,7 @@ import {
 } from '../errors.js'
 import { HandOver } from './hand_over.js'
 import type { NativeBinding } from '../native/binding.js'
-import type { WireStdio } from '../shim/link.js'
+import type { StdioSpec } from '../shim/protocol.js'
 
 /**
  * A path (FIFO or file) survives this program; a number is an open descriptor; `'ignore'` is /dev/null; `'inherit'`
@@ -48,18 +49,18 @@ export interface StdioOptions {
 
 const names = ['stdin', 'stdout', 'stderr'] as const
 
-const defaultKeptBytes = 65536
-const maxKeptBytes = 16 * 1024 * 1024
+const defaultBufferBytes = 65536
+const maxBufferBytes = 16 * 1024 * 1024
 
 /** How many bytes of a stream are kept; 0 where none are. */
-export function keptBytes(stdio: Stdio): number {
-  if (stdio === 'keep') return defaultKeptBytes
+export function bufferBytes(stdio: Stdio): number {
+  if (stdio === 'keep') return defaultBufferBytes
   return typeof stdio === 'object' ? stdio.keep : 0
 }
 
 function checkKeep(value: object, name: string): Stdio {
   const { keep } = value as { keep?: unknown }
-  return { keep: checkRange(keep, `${name}.keep`, 1, maxKeptBytes, 'number of bytes') }
+  return { keep: checkRange(keep, `${name}.keep`, 1, maxBufferBytes, 'number of bytes') }
 }
 
 export function checkStdio(value: unknown, name: string): Stdio {
@@ -148,8 +149,8 @@ class Output {
 /** The streams of one process to be started. */
 export class ProcessStreams {
   readonly names: StdioNames
-  readonly wire: WireStdio[] = []
-  /** Descriptors for the shim, in the order of `wire`. */
+  readonly specs: StdioSpec[] = []
+  /** Descriptors for the shim, in the order of `specs`. */
   readonly fds: number[] = []
   stdin: Writable | null = null
   readonly #native: NativeBinding
@@ -200,17 +201,17 @@ export class ProcessStreams {
 
   #add(stdio: Stdio, index: number): void {
     if (stdio === 'ignore') {
-      this.wire.push({ kind: 'null' })
+      this.specs.push({ kind: 'null' })
     } else if (stdio === 'inherit' || typeof stdio === 'number') {
-      this.wire.push({ kind: 'fd', shared: true, ...this.#file })
+      this.specs.push({ kind: 'fd', shared: true, ...this.#file })
       this.fds.push(stdio === 'inherit' ? index : stdio)
     } else if (stdio === 'pipe') {
-      this.wire.push({ kind: 'fd' })
+      this.specs.push({ kind: 'fd' })
       this.#pipe(index)
     } else if (stdio === 'keep' || typeof stdio === 'object') {
-      this.wire.push({ kind: 'keep', bytes: keptBytes(stdio) })
+      this.specs.push({ kind: 'keep', bytes: bufferBytes(stdio) })
     } else {
-      this.wire.push({ kind: 'path', path: stdio, ...this.#file })
+      this.specs.push({ kind: 'path', path: stdio, ...this.#file })
     }
   }
 

@@ -1,7 +1,5 @@
 // What a shim says, read on Node's own event loop: its answer wakes the JavaScript thread and no other one before it.
-import { closeSync } from 'node:fs'
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
-import { bunReader, isBun } from '../process/fd_streams.js'
 
 /** Of a frame: its length and the number of its descriptors, of which a shim sends none. */
 const headerBytes = 8
@@ -56,7 +54,6 @@ export class FrameParser {
  * that is over; not after close(). It keeps no event loop alive.
  */
 export function receive(fd: number, onMessage: (text: string | null) => void): { close(): void } {
-  if (isBun) return receiveInBun(fd, onMessage)
   const parser = new FrameParser()
   let told = false
   const onread: OnReadOpts = {
@@ -92,36 +89,6 @@ export function receive(fd: number, onMessage: (text: string | null) => void): {
     close: () => {
       told = true
       socket.destroy()
-    },
-  }
-}
-
-/** The same; but a connection that is open keeps Bun's event loop alive. */
-function receiveInBun(fd: number, onMessage: (text: string | null) => void): { close(): void } {
-  const parser = new FrameParser()
-  const reader = bunReader(fd)
-  closeSync(fd)
-  let told = false
-  const tell = (text: string | null): void => {
-    if (!told) onMessage(text)
-  }
-  void (async () => {
-    try {
-      for (;;) {
-        const { done, value } = await reader.read()
-        if (done || told || !parser.push(Buffer.from(value), tell)) break
-      }
-    } catch {
-      // What was lost is the same, for whatever reason.
-    }
-    tell(null)
-    told = true
-    await reader.cancel().catch(() => undefined)
-  })()
-  return {
-    close: () => {
-      told = true
-      reader.cancel().catch(() => undefined)
     },
   }
 }

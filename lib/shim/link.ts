@@ -1,128 +1,54 @@
 // A program's connection to a container's shim: requests with answers, and the events in between.
+import { constants } from 'node:os'
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
-import { receive } from './frames.js'
 import type { NativeBinding } from '../native/binding.js'
 import { isElsewhere, pidNamespace } from '../native/pid_namespace.js'
+import type { ExitRecord } from '../state/records.js'
+import { receive } from './frames.js'
+import { Heartbeat } from './heartbeat.js'
+import { after, marginMs, noAnswer, type Patience } from './patience.js'
+import {
+  type ContainerNews,
+  type Event,
+  type HelloEvent,
+  type Message,
+  type Notice,
+  type Request,
+  type ResultOf,
+  versionProblem,
+  type Written,
+} from './protocol.js'
 
-/** How a process ended, as the shim words it. */
-export interface WireExit {
-  exitCode: number
-  signal: number
-  exitedAtMs: number
-  oomKilled: boolean
-  known: boolean
-}
-
-export interface WireProcess {
-  id: string
-  pid: number
-  starttime: number
-  exit?: WireExit
-}
-
-interface WireMessage {
-  seq?: number
-  result?: Record<string, unknown>
-  error?: NativeFailure
-  event?: string
-  process?: string
-  processes?: WireProcess[]
-  /** In which the pids of a hello count. */
-  pidNamespace?: string
-  start?: number
-  command?: string
-  log?: string
-  /** There are more processes than these: asked for by `list`. */
-  more?: boolean
-  pid?: number
-  starttime?: number
-  terminalBytes?: number
-  stdoutBytes?: number
-  stderrBytes?: number
-  exit?: WireExit
-}
-
-/** How much a process had written when it exited, where the shim copies it. */
-export interface WireWritten {
-  terminal: number
-  stdout: number
-  stderr: number
-}
+const { ECONNRESET, ENOTCONN, EPIPE } = constants.errno
 
 /** What a connection tells its container, in the order in which it happened. */
 export interface ShimListener {
-  /** `pid`: null from a shim of an earlier version of this package. */
-  onExit(process: { id: string; pid: number | null }, exit: WireExit, written: WireWritten): void
+  onExit(process: { id: string; pid: number }, exit: ExitRecord, written: Written): void
   /** Less of a kept stream will come than its exit said: another process of the container has read it. */
-  onWritten(id: string, written: Partial<WireWritten>): void
-  /** `start`: the request that made it; null from a shim of version 0.1. */
-  onCreated(pid: number, starttime: number, start: number | null): void
+  onWritten(id: string, written: Partial<Written>): void
+  /** `start`: the request that made it. */
+  onCreated(pid: number, starttime: number, start: number): void
   /** Of a run of the runtime that succeeded and logged something. */
   onRuntimeLog(command: string, log: string): void
   onDeleted(): void
   onClosed(): void
 }
 
-export type WireStdio =
-  | { kind: 'fd'; shared?: true; direct?: true }
-  | { kind: 'path'; path: string; direct?: true }
-  | { kind: 'keep'; bytes: number }
-  | { kind: 'null' }
+/** What goes with a request, and what becomes of its answer. */
+export interface RequestParts<R extends Request, T> {
+  /** Runs before any later event, and gives what the answer resolves with. */
+  onResult?: (result: ResultOf<R>) => T
+  body?: string
+  fds?: number[]
+  patience?: Patience
+}
 
 interface Pending {
   context: FailureContext
-  onResult: (result: Record<string, unknown>) => void
+  onResult: (result: object) => void
   onError: (error: Error) => void
   /** Of its deadline. */
   stop: () => void
-}
-
-/** How long an answer may take. */
-export interface Patience {
-  /** Milliseconds. Left out: the handle's timeout and a margin, which is long for what a shim does at once. */
-  limitMs?: number
-  /** It may take long: meanwhile the shim is asked whether it is there at all. */
-  watched?: boolean
-}
-
-/** How much later than the shim's own timeout its answer may come. */
-const marginMs = 2000
-/** A shim that does not answer a ping for so long is stopped or overloaded, not busy with a long call. */
-const leastSilenceMs = 5000
-/** The shim's bound for undoing a start. */
-const startUndoMs = 15_000
-const maxDelayMs = 2 ** 31 - 1
-const EAGAIN = 11
-
-/** The client's deadlines. They are later than those of the shim, whose errors say more. */
-export const patienceOf = {
-  exec: (timeout: number): Patience => ({ limitMs: timeout + marginMs }),
-  execUndo: { limitMs: marginMs } as Patience,
-  start: (timeout: number): Patience => ({ limitMs: timeout + startUndoMs + marginMs, watched: true }),
-  startUndo: { limitMs: startUndoMs + marginMs, watched: true } as Patience,
-  /** Covers the end of the processes, the runtime's delete, and the removal of a state directory of any size. */
-  delete: { limitMs: 5 * 60_000, watched: true } as Patience,
-  /** As long as CRIU needs, while the shim is there. */
-  checkpoint: { limitMs: 24 * 3_600_000, watched: true } as Patience,
-}
-
-/**
- * Calls `work` after so many milliseconds, unless the function that it returns is called before. What was received while
- * this thread was busy is read first.
- */
-function after(ms: number, work: () => void): () => void {
-  let over = false
-  const timer = setTimeout(
-    () =>
-      setImmediate(() => {
-        if (!over) work()
-      }),
-    Math.min(ms, maxDelayMs),
-  )
-  return () => {
-    over = true
-    clearTimeout(timer)
-  }
 }
 
 /** Thrown inside when another shim holds the container's lock: connect to that one. */
@@ -131,37 +57,51 @@ export class ShimBusy extends Error {}
 /** How a connection's messages come in; a test has its own way. */
 export type Receiver = typeof receive
 
+export interface LinkParts {
+  native: NativeBinding
+  containerId: string
+  /** Milliseconds that the shim may take to answer. */
+  timeout: number
+  receiver?: Receiver
+}
+
+/** A connection, which the shim is yet to accept: see `hello`. openLink() makes one that it has accepted. */
 export class ShimLink {
+  /** The shim's first word, or why it serves nobody here. */
+  readonly hello: Promise<HelloEvent>
   readonly #native: NativeBinding
   readonly #containerId: string
   readonly #connection: number
   readonly #incoming: { close(): void }
   readonly #timeout: number
   readonly #pending = new Map<number, Pending>()
-  /** Requests that are watched, and what is under way for them. */
-  readonly #watched = new Set<number>()
-  #stopBeat: (() => void) | null = null
-  #pinged = false
+  readonly #heartbeat: Heartbeat
   /** Events from before somebody listens. */
-  #early: WireMessage[] = []
+  #early: ContainerNews[] = []
   #seq = 0
   #closed = false
   #listener: ShimListener | null = null
   readonly #onEnded: (() => void)[] = []
-  #hello: { resolve: (hello: WireMessage) => void; reject: (error: Error) => void } | null = null
+  /** Null once it is known whether this is a connection. */
+  #greeting: { resolve: (hello: HelloEvent) => void; reject: (error: Error) => void } | null = null
   #shim: number | null = null
 
-  private constructor(
-    native: NativeBinding,
-    containerId: string,
-    timeout: number,
-    connection: number,
-    receiver: Receiver,
-  ) {
+  constructor({ native, containerId, timeout, receiver = receive }: LinkParts, connection: number) {
     this.#native = native
     this.#containerId = containerId
     this.#timeout = timeout
     this.#connection = connection
+    this.hello = new Promise((resolve, reject) => {
+      this.#greeting = { resolve, reject }
+    })
+    this.hello.catch(() => undefined)
+    this.#heartbeat = new Heartbeat({
+      timeout,
+      ping: () => this.#tryTell({ op: 'ping' }),
+      onSilence: (watched, silenceMs) => {
+        for (const seq of watched) this.#giveUp(seq, silenceMs)
+      },
+    })
     const fd = native.reader(connection)
     try {
       this.#incoming = receiver(fd, (text) => this.#receive(text))
@@ -169,96 +109,6 @@ export class ShimLink {
       native.closeFd(fd)
       throw error
     }
-  }
-
-  /**
-   * `open` gives the connection's number. Resolves once the shim has said hello, with the processes it knows.
-   * ERR_START_TIMEOUT when it does not say hello in `timeout` milliseconds; ERR_SHIM_EXITED when it ends before;
-   * ERR_SYSCALL with EMFILE when it has no descriptor for another connection; ShimBusy when another one serves the
-   * container.
-   */
-  static async open(
-    native: NativeBinding,
-    containerId: string,
-    timeout: number,
-    open: () => Promise<number>,
-    receiver: Receiver = receive,
-  ): Promise<{ link: ShimLink; processes: WireProcess[] }> {
-    native.ref()
-    const opening = { link: null as ShimLink | null, over: false }
-    let stop = (): void => undefined
-    try {
-      const silent = new Promise<never>((_, reject) => {
-        stop = after(timeout, () => {
-          opening.over = true
-          reject(noAnswer(containerId, { containerId }, null, timeout))
-          opening.link?.close()
-        })
-      })
-      const greeted = ShimLink.#greet(native, containerId, timeout, open, receiver, opening)
-      greeted.catch(() => undefined)
-      const { link, hello } = await Promise.race([greeted, silent])
-      stop()
-      return { link, processes: await link.#rest(hello) }
-    } finally {
-      stop()
-      native.unref()
-    }
-  }
-
-  static async #greet(
-    native: NativeBinding,
-    containerId: string,
-    timeout: number,
-    open: () => Promise<number>,
-    receiver: Receiver,
-    opening: { link: ShimLink | null; over: boolean },
-  ): Promise<{ link: ShimLink; hello: WireMessage }> {
-    let connection: number | null = null
-    while (connection === null) {
-      try {
-        connection = await open()
-      } catch (error) {
-        // More wait to be accepted than the kernel lets wait. Of other calls, such as clone(2), it is another shortage.
-        const { errno, syscall } = error as NativeFailure
-        if (errno !== EAGAIN || syscall !== 'connect' || opening.over) throw error
-        await new Promise((resolve) => setTimeout(resolve, 10))
-      }
-    }
-    let link: ShimLink
-    try {
-      if (opening.over) throw noAnswer(containerId, { containerId }, null, timeout)
-      link = new ShimLink(native, containerId, timeout, connection, receiver)
-    } catch (error) {
-      native.closeConnection(connection)
-      throw error
-    }
-    opening.link = link
-    const hello = await new Promise<WireMessage>((resolve, reject) => {
-      link.#hello = { resolve, reject }
-    })
-    return { link, hello }
-  }
-
-  /** All processes: a shim tells of as many at a time as fit into a message of moderate size. */
-  async #rest(hello: WireMessage): Promise<WireProcess[]> {
-    const processes = hello.processes ?? []
-    let page = hello
-    try {
-      while (page.more) {
-        const last = processes.at(-1)?.id ?? ''
-        page = await this.request(
-          { op: 'list', after: last },
-          { containerId: this.#containerId },
-          (result) => result as unknown as WireMessage,
-        ).answer
-        for (const process of page.processes ?? []) processes.push(process)
-      }
-    } catch (error) {
-      this.close()
-      throw error
-    }
-    return processes
   }
 
   get closed(): boolean {
@@ -286,44 +136,34 @@ export class ShimLink {
   }
 
   /**
-   * The number by which a request can be cancelled, and its answer; `onResult` runs before any later event. Without an
-   * answer in time: ERR_START_TIMEOUT, and what the shim then still does of it is undone as far as it can be.
+   * The number by which a request can be cancelled, and its answer. Without an answer in time: ERR_START_TIMEOUT, and
+   * what the shim then still does of it is undone as far as it can be.
    */
-  request<T>(
-    request: Record<string, unknown>,
+  request<R extends Request, T = ResultOf<R>>(
+    request: R,
     context: FailureContext,
-    onResult: (result: Record<string, unknown>) => T,
-    body: string | null = null,
-    fds: number[] = [],
-    patience: Patience = {},
+    { onResult, body, fds = [], patience = {} }: RequestParts<R, T> = {},
   ): { seq: number; answer: Promise<T> } {
     const seq = ++this.#seq
     const answer = new Promise<T>((resolve, reject) => {
       if (this.#closed) return reject(this.#gone(context))
       try {
-        this.#native.send(this.#connection, JSON.stringify({ ...request, seq }), body, fds)
+        this.#native.send(this.#connection, JSON.stringify({ ...request, seq }), body ?? null, fds)
       } catch (error) {
-        const { errno } = error as NativeFailure
-        // EPIPE, ECONNRESET, ENOTCONN: the other side is no more.
-        return reject(
-          errno === 32 || errno === 104 || errno === 107
-            ? this.#gone(context)
-            : toContainerError(error as NativeFailure, context),
-        )
+        const failure = error as NativeFailure
+        const isGone = [EPIPE, ECONNRESET, ENOTCONN].includes(failure.errno ?? 0)
+        return reject(isGone ? this.#gone(context) : toContainerError(failure, context))
       }
       this.#native.ref()
       const limitMs = patience.limitMs ?? this.#timeout + marginMs
-      const stop = after(limitMs, () => this.#giveUp(seq, limitMs, request['process']))
+      const process = 'process' in request ? request.process : undefined
       this.#pending.set(seq, {
         context,
-        onResult: (result) => resolve(onResult(result)),
+        onResult: (result) => resolve(onResult ? onResult(result as ResultOf<R>) : (result as T)),
         onError: reject,
-        stop,
+        stop: after(limitMs, () => this.#giveUp(seq, limitMs, process)),
       })
-      if (patience.watched) {
-        this.#watched.add(seq)
-        this.#beat()
-      }
+      if (patience.watched) this.#heartbeat.watch(seq)
     })
     return { seq, answer }
   }
@@ -332,57 +172,31 @@ export class ShimLink {
     const pending = this.#pending.get(seq)
     if (!pending) return undefined
     this.#pending.delete(seq)
-    this.#watched.delete(seq)
+    this.#heartbeat.unwatch(seq)
     pending.stop()
     this.#native.unref()
     return pending
   }
 
   /** The caller no longer waits. A shim that reads the request later does not begin it, or takes an exec back. */
-  #giveUp(seq: number, waitedMs: number, process?: unknown): void {
+  #giveUp(seq: number, waitedMs: number, process?: string): void {
     const pending = this.#take(seq)
     if (!pending) return
-    try {
-      this.tell({ op: 'cancel', target: seq, undo: true, ...(typeof process === 'string' && { process }) })
-    } catch {
-      // It cannot be told: the connection is full, or no more.
-    }
+    this.#tryTell({ op: 'cancel', target: seq, undo: true, ...(process !== undefined && { process }) })
     pending.onError(noAnswer(this.#containerId, pending.context, this.#shim, waitedMs))
   }
 
-  /** Pings the shim while requests are watched. A shim answers that whatever else it does. */
-  #beat(): void {
-    if (this.#stopBeat || this.#closed || this.#watched.size === 0) return
-    const silenceMs = Math.max(this.#timeout, leastSilenceMs)
-    this.#stopBeat = after(this.#timeout / 2, () => {
-      this.#stopBeat = null
-      if (this.#watched.size === 0) return
-      try {
-        this.tell({ op: 'ping' })
-      } catch {
-        // As good as no answer.
-      }
-      this.#pinged = true
-      this.#stopBeat = after(silenceMs, () => {
-        this.#stopBeat = null
-        this.#pinged = false
-        for (const seq of [...this.#watched]) this.#giveUp(seq, silenceMs)
-      })
-    })
+  /** Sends what is not answered, or by an event. */
+  tell(notice: Notice): void {
+    if (!this.#closed) this.#native.send(this.#connection, JSON.stringify({ ...notice, seq: 0 }), null, [])
   }
 
-  /** The shim is there, whatever it says. */
-  #heard(): void {
-    if (!this.#pinged) return
-    this.#pinged = false
-    this.#stopBeat?.()
-    this.#stopBeat = null
-    this.#beat()
-  }
-
-  /** A request that is answered by an event, or not at all. */
-  tell(request: Record<string, unknown>): void {
-    if (!this.#closed) this.#native.send(this.#connection, JSON.stringify({ ...request, seq: 0 }), null, [])
+  #tryTell(notice: Notice): void {
+    try {
+      this.tell(notice)
+    } catch {
+      // It cannot be told, as good as no answer: the connection is full, or no more.
+    }
   }
 
   /**
@@ -414,7 +228,7 @@ export class ShimLink {
     } catch (error) {
       if (!answered) {
         const context = { containerId: this.#containerId }
-        const cancel = this.request({ op: 'cancel', target: seq }, context, () => undefined, null, [], undo)
+        const cancel = this.request({ op: 'cancel', target: seq }, context, { patience: undo })
         const heard = await cancel.answer.then(
           () => true,
           () => false,
@@ -445,74 +259,66 @@ export class ShimLink {
   #receive(text: string | null): void {
     if (this.#closed) return
     if (text === null) return this.#end()
-    const message = JSON.parse(text) as WireMessage
-    this.#heard()
-    if (message.event !== undefined) return this.#event(message)
-    const pending = this.#take(message.seq ?? 0)
+    const message = JSON.parse(text) as Message
+    this.#heartbeat.heard()
+    if ('event' in message) return this.#event(message)
+    const pending = this.#take(message.seq)
     if (!pending) return
     if (message.error) pending.onError(toContainerError(message.error, pending.context))
-    else pending.onResult(message.result ?? {})
+    else pending.onResult(message.result)
   }
 
-  #event(message: WireMessage): void {
-    switch (message.event) {
+  #event(event: Event): void {
+    switch (event.event) {
       case 'hello':
-        if (isElsewhere(message.pidNamespace)) {
-          this.#hello?.reject(this.#elsewhere(message.pidNamespace ?? ''))
-          this.#hello = null
-          this.close()
-          break
-        }
-        this.#shim = message.pid ?? null
-        this.#hello?.resolve(message)
-        this.#hello = null
-        break
+        return this.#greeted(event)
       case 'busy':
-        this.#hello?.reject(new ShimBusy())
-        this.#hello = null
-        this.close()
-        break
+        return this.#refused(new ShimBusy())
       case 'failed':
-        this.#hello?.reject(toContainerError(message.error ?? {}, { containerId: this.#containerId }))
-        this.#hello = null
-        this.close()
-        break
+        return this.#refused(toContainerError(event.error, { containerId: this.#containerId }))
       default:
-        if (this.#listener) this.#tellOf(this.#listener, message)
-        else this.#early.push(message)
+        if (this.#listener) this.#tellOf(this.#listener, event)
+        else this.#early.push(event)
     }
   }
 
-  #tellOf(listener: ShimListener, message: WireMessage): void {
-    switch (message.event) {
-      case 'exit':
-        if (message.exit) {
-          listener.onExit({ id: message.process ?? '', pid: message.pid ?? null }, message.exit, {
-            terminal: message.terminalBytes ?? 0,
-            stdout: message.stdoutBytes ?? 0,
-            stderr: message.stderrBytes ?? 0,
-          })
-        }
-        break
-      case 'written':
-        listener.onWritten(message.process ?? '', {
-          ...(message.stdoutBytes !== undefined && { stdout: message.stdoutBytes }),
-          ...(message.stderrBytes !== undefined && { stderr: message.stderrBytes }),
-        })
-        break
+  #greeted(hello: HelloEvent): void {
+    const problem = versionProblem(hello, this.#containerId) ?? this.#elsewhere(hello.pidNamespace)
+    if (problem) return this.#refused(problem)
+    this.#shim = hello.pid
+    this.#greeting?.resolve(hello)
+    this.#greeting = null
+  }
+
+  #refused(error: Error): void {
+    this.#greeting?.reject(error)
+    this.#greeting = null
+    this.close()
+  }
+
+  #tellOf(listener: ShimListener, event: ContainerNews): void {
+    switch (event.event) {
+      case 'exit': {
+        const { process: id, pid, exit, terminalBytes, stdoutBytes = 0, stderrBytes = 0 } = event
+        const written = { terminal: terminalBytes, stdout: stdoutBytes, stderr: stderrBytes }
+        return listener.onExit({ id, pid }, exit, written)
+      }
+      case 'written': {
+        const { process: id, stdoutBytes: stdout, stderrBytes: stderr } = event
+        const written = { ...(stdout !== undefined && { stdout }), ...(stderr !== undefined && { stderr }) }
+        return listener.onWritten(id, written)
+      }
       case 'created':
-        listener.onCreated(message.pid ?? 0, message.starttime ?? 0, message.start ?? null)
-        break
+        return listener.onCreated(event.pid, event.starttime, event.start)
       case 'runtimeLog':
-        listener.onRuntimeLog(message.command ?? '', message.log ?? '')
-        break
+        return listener.onRuntimeLog(event.command, event.log)
       case 'deleted':
-        listener.onDeleted()
-        break
+        return listener.onDeleted()
     }
   }
 
-  #elsewhere(namespace: string): ContainerError {
+  #elsewhere(namespace: string | undefined): ContainerError | null {
+    if (!isElsewhere(namespace)) return null
     return new ContainerError(
       'ERR_UNSUPPORTED',
       `container '${this.#containerId}': its shim runs in ${namespace}, and this program in ${pidNamespace() ?? 'another'}: ` +
@@ -533,9 +339,9 @@ export class ShimLink {
     this.#closed = true
     this.#incoming.close()
     this.#native.closeConnection(this.#connection)
-    this.#hello?.reject(this.#gone({ containerId: this.#containerId }))
-    this.#hello = null
-    this.#stopBeat?.()
+    this.#greeting?.reject(this.#gone({ containerId: this.#containerId }))
+    this.#greeting = null
+    this.#heartbeat.end()
     for (const seq of [...this.#pending.keys()]) {
       const pending = this.#take(seq)
       pending?.onError(this.#gone(pending.context))
@@ -543,21 +349,4 @@ export class ShimLink {
     this.#listener?.onClosed()
     for (const resolve of this.#onEnded) resolve()
   }
-}
-
-function noAnswer(
-  containerId: string,
-  context: FailureContext,
-  shim: number | null,
-  waitedMs: number,
-): ContainerError {
-  const which =
-    shim === null
-      ? `its shim (pgrep -fx 'libcontainer-shim .*/${containerId}' finds it)`
-      : `its shim, process ${shim},`
-  return new ContainerError(
-    'ERR_START_TIMEOUT',
-    `container '${containerId}': ${which} has not answered for ${waitedMs} ms; it may be overloaded, or stopped (kill -CONT)`,
-    context,
-  )
 }

@@ -1,7 +1,7 @@
 // Questions that are asked one by one and answered together.
 
-/** The questions of one turn of the event loop, gathered into one call. */
-export class Gathered<Answer extends object | string> {
+/** The questions of one turn of the event loop, put into one call. */
+export class Batch<Answer extends object | string> {
   readonly #ask: (questions: string[]) => Promise<(Answer | Error)[]>
   #waiting: {
     question: string

@@ -203,16 +203,16 @@ export async function readRestorable(bundle: string, name: string, containerId: 
   return checkpoint
 }
 
-let graves = 0
+let discarded = 0
 
 /** Out of sight in one step first: of two that delete it one gets ERR_CHECKPOINT_NOT_FOUND. */
 export async function removeCheckpoint(bundle: string, name: string, containerId: string): Promise<void> {
   const path = directoryOf(bundle, name)
-  const grave = directoryOf(bundle, `:${name}.${process.pid}.${++graves}`)
+  const trash = directoryOf(bundle, `:${name}.${process.pid}.${++discarded}`)
   try {
     if (!(await lstat(path)).isDirectory()) throw notFound(name, containerId, path)
-    await rename(path, grave)
-    await rm(grave, { recursive: true, force: true })
+    await rename(path, trash)
+    await rm(trash, { recursive: true, force: true })
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') throw notFound(name, containerId, path)
     throw fromNodeError(error, { containerId })

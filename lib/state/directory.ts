@@ -3,7 +3,7 @@ import { chmod, mkdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, errnoOf, fromNodeError } from '../errors.js'
 import { toExactObject } from '../oci/exact_json.js'
-import { bury, graveName, sweep } from './trash.js'
+import { discard, sweep, trashName } from './trash.js'
 import type { InheritedSpec } from '../oci/inherit.js'
 import type { ProcessSpec } from '../oci/spec.js'
 import { checkTrusted } from './trusted_root.js'
@@ -59,14 +59,14 @@ export async function createDirectory(root: string, id: string, state: StateFile
     )
       throw exists()
     await sweepOnce(root)
-    temporary = join(root, await graveName())
+    temporary = join(root, await trashName())
     await mkdir(temporary, { mode: 0o700 })
     await writeFile(join(temporary, 'state.json'), JSON.stringify(state), { mode: fileMode })
     await chmod(temporary, directoryMode)
     // Over an empty directory rename(2) succeeds, over a container it does not.
     await rename(temporary, directory)
   } catch (error) {
-    if (temporary !== undefined) await bury(temporary)
+    if (temporary !== undefined) await discard(temporary)
     const code = errnoOf(error)
     if (code === 'ENOTEMPTY' || code === 'EEXIST') throw exists()
     throw fromNodeError(error, { containerId: id })
@@ -76,9 +76,9 @@ export async function createDirectory(root: string, id: string, state: StateFile
 /** Removes a container that has no shim: out of sight in one step first. */
 export async function removeDirectory(root: string, id: string): Promise<void> {
   try {
-    const grave = join(root, await graveName())
-    await rename(join(root, id), grave)
-    await bury(grave)
+    const trash = join(root, await trashName())
+    await rename(join(root, id), trash)
+    await discard(trash)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw fromNodeError(error, { containerId: id })
@@ -88,9 +88,9 @@ export async function removeDirectory(root: string, id: string): Promise<void> {
 /** In one step for everybody who looks: half a directory would be a process without its exit status. */
 export async function removeProcessDirectory(root: string, id: string, process: string): Promise<void> {
   try {
-    const grave = join(root, await graveName())
-    await rename(join(root, id, process), grave)
-    await bury(grave)
+    const trash = join(root, await trashName())
+    await rename(join(root, id, process), trash)
+    await discard(trash)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw fromNodeError(error, { containerId: id, processId: process })

@@ -11,15 +11,26 @@ import {
   type NativeFailure,
   toContainerError,
 } from '../errors.js'
-import { Gathered } from './batch.js'
+import { Batch } from './batch.js'
 import { sweep } from './trash.js'
 import { isObject, parseObject } from '../oci/json_file.js'
 import type { DirectoryText, NativeBinding, ProcessText } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
 import { checkId } from '../validate.js'
-import type { WireExit } from '../shim/link.js'
 import type { StateFile } from './directory.js'
 import { checkTrusted } from './trusted_root.js'
+
+/** How a process ended: what its exit.json holds, and what its shim tells. */
+export interface ExitRecord {
+  exitCode: number
+  /** The number of the signal that ended it; 0 for none. */
+  signal: number
+  /** Since 1970. */
+  exitedAtMs: number
+  oomKilled: boolean
+  /** False only where the kernel no longer tells. */
+  known: boolean
+}
 
 /** One process directory. */
 export interface ProcessFile {
@@ -28,7 +39,7 @@ export interface ProcessFile {
   stdio: { stdin: string; stdout: string; stderr: string }
   pid: number
   starttime: number
-  exit: WireExit | null
+  exit: ExitRecord | null
 }
 
 /** What a state directory says beside its state.json. */
@@ -49,8 +60,8 @@ const skipped = channel('libcontainer:skipped')
 const { EFBIG, EINVAL, EISDIR, ENOENT, ENOTDIR, ENXIO } = constants.errno
 
 interface Readers {
-  texts: Gathered<string>
-  directories: Gathered<DirectoryText>
+  texts: Batch<string>
+  directories: Batch<DirectoryText>
 }
 const readers = new WeakMap<NativeBinding, Readers>()
 
@@ -58,8 +69,8 @@ function readersOf(native: NativeBinding): Readers {
   let found = readers.get(native)
   if (!found) {
     found = {
-      texts: new Gathered((paths) => native.readTexts(paths)),
-      directories: new Gathered((paths) => native.readDirectories(paths)),
+      texts: new Batch((paths) => native.readTexts(paths)),
+      directories: new Batch((paths) => native.readDirectories(paths)),
     }
     readers.set(native, found)
   }
@@ -164,22 +175,27 @@ function numberOf(text: string | null): number | null {
   return /^\d{1,15}$/.test(digits) ? Number(digits) : null
 }
 
-function exitOf({ exitStatus, exitStatusMs, exit: details }: ProcessText): WireExit | null {
+/** Of a process that has ended, nobody knows how. */
+export function unknownExit(): ExitRecord {
+  return { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
+}
+
+function exitOf({ exitStatus, exitStatusMs, exit: details }: ProcessText): ExitRecord | null {
   if (exitStatus === null) return null
   const text = exitStatus.trim()
   const code = /^\d{1,3}$/.test(text) ? Number(text) : 256
   if (code > 255) {
     // There but unreadable: it has ended, and how is not known.
-    return { exitCode: 255, signal: 0, exitedAtMs: Date.now(), oomKilled: false, known: false }
+    return unknownExit()
   }
-  const exit: WireExit = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
+  const exit: ExitRecord = { exitCode: code, signal: 0, exitedAtMs: 0, oomKilled: false, known: true }
   if (details === null) {
     // There is no more to say, or containerd 0.2 wrote it; the file is as old as the exit.
     exit.exitedAtMs = exitStatusMs
     return exit
   }
   try {
-    const json = JSON.parse(details) as Partial<WireExit>
+    const json = JSON.parse(details) as Partial<ExitRecord>
     if (typeof json.signal === 'number') exit.signal = json.signal
     if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
     if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled

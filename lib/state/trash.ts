@@ -37,26 +37,26 @@ async function isAbandoned(path: string, [pid, start, namespace]: string[]): Pro
 }
 
 /** A name that no container has (`:` is in no id) and no other call of any program gets. */
-export async function graveName(): Promise<string> {
+export async function trashName(): Promise<string> {
   own ??= `:${process.pid}.${(await startTime('self')) ?? '0'}${ownNamespace()}`
   return `${own}.${randomBytes(6).toString('hex')}`
 }
 
 /** Of this program: what could not be removed at once. */
-const kept = new Set<string>()
+const left = new Set<string>()
 
 /** Removes what is out of sight already, and so no error: what cannot be removed now is tried again with the next one. */
-export async function bury(...graves: string[]): Promise<void> {
-  const all = [...graves, ...kept]
-  kept.clear()
+export async function discard(...paths: string[]): Promise<void> {
+  const all = [...paths, ...left]
+  left.clear()
   await Promise.all(
-    all.map((path) => rm(path, { recursive: true, force: true }).catch(() => void kept.add(path))),
+    all.map((path) => rm(path, { recursive: true, force: true }).catch(() => void left.add(path))),
   )
 }
 
 /** Removes what processes that are gone have left in `root`. What cannot be removed stays: it is nobody's container. */
 export async function sweep(root: string): Promise<void> {
-  await bury()
+  await discard()
   const entries = await readdir(root).catch(() => [])
   await Promise.all(
     entries.map(async (name) => {

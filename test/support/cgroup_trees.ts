@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { load } from '../../lib/native/load.js'
-import type { ContainerBox } from '../../lib/native/binding.js'
+import type { LiveContainer } from '../../lib/native/binding.js'
 
 const { native } = load()
 
@@ -79,7 +79,7 @@ export class CgroupTree {
   }
 
   /** A handle's native half; nothing is looked up before it is asked something. */
-  box(): ContainerBox {
+  box(): LiveContainer {
     return native.container({
       id: this.id,
       runtime: 'runc',

@@ -1,7 +1,9 @@
 // The connection to a shim over a fake native module: order, loss, and who is told what.
 import { describe, expect, it } from 'vitest'
 import type { NativeBinding } from '../../lib/native/binding.js'
-import { type Receiver, ShimBusy, ShimLink, type ShimListener } from '../../lib/shim/link.js'
+import { type Receiver, ShimBusy, type ShimLink, type ShimListener } from '../../lib/shim/link.js'
+import { openLink } from '../../lib/shim/open.js'
+import { oldestProtocolVersion, protocolVersion, type Request } from '../../lib/shim/protocol.js'
 import { ContainerError, fromNodeError, toContainerError } from '../../lib/errors.js'
 import { parseExact, toExactObject, toExactText } from '../../lib/oci/exact_json.js'
 import { InheritedSpec } from '../../lib/oci/inherit.js'
@@ -30,14 +32,21 @@ class FakeNative {
   }
 }
 
+function opened(native: FakeNative, connection: number, timeout: number): ReturnType<typeof openLink> {
+  const parts = { native: native as unknown as NativeBinding, containerId: 'web', timeout }
+  return openLink({ ...parts, receiver: native.receiver }, async () => connection)
+}
+
+const versions = Array.from(
+  { length: protocolVersion - oldestProtocolVersion + 1 },
+  (_, index) => oldestProtocolVersion + index,
+)
+const own: Request = { op: 'own' }
+const ping: Request = { op: 'ping' }
+const job: Request = { op: 'exec', process: 'job', stdio: [], timeoutMs: 1000, typed: [] }
+
 async function open(native: FakeNative, connection = 1): Promise<{ link: ShimLink; log: string[] }> {
-  const opening = ShimLink.open(
-    native as unknown as NativeBinding,
-    'web',
-    1000,
-    async () => connection,
-    native.receiver,
-  )
+  const opening = opened(native, connection, 1000)
   await new Promise((resolve) => setImmediate(resolve))
   native.say(connection, { event: 'hello', pid: 1, processes: [{ id: 'init', pid: 2, starttime: 3 }] })
   const { link, processes } = await opening
@@ -62,10 +71,11 @@ describe('a connection', () => {
     const native = new FakeNative()
     const { link } = await open(native)
     expect(native.refs).toBe(0)
-    const first = link.request({ op: 'a' }, {}, (result) => result['n'], 'body', [5])
-    const second = link.request({ op: 'b' }, {}, (result) => result['n'])
+    const n = (result: object): unknown => (result as { n: number }).n
+    const first = link.request(own, {}, { onResult: n, body: 'body', fds: [5] })
+    const second = link.request(ping, {}, { onResult: n })
     expect(native.refs).toBe(2)
-    expect(native.sent[0]).toMatchObject({ request: { op: 'a', seq: 1 }, body: 'body', fds: [5] })
+    expect(native.sent[0]).toMatchObject({ request: { op: 'own', seq: 1 }, body: 'body', fds: [5] })
     native.say(1, { seq: 2, result: { n: 2 } }, { seq: 1, result: { n: 1 } })
     expect(await first.answer).toBe(1)
     expect(await second.answer).toBe(2)
@@ -75,7 +85,7 @@ describe('a connection', () => {
   it('runs an answer before the events that come after it', async () => {
     const native = new FakeNative()
     const { link, log } = await open(native)
-    const { answer } = link.request({ op: 'exec' }, {}, () => void log.push('started'))
+    const { answer } = link.request(job, {}, { onResult: () => void log.push('started') })
     native.say(1, { seq: 1, result: {} }, { event: 'exit', process: 'a', exit })
     expect(log).toEqual(['started', 'exit a'])
     await answer
@@ -84,7 +94,7 @@ describe('a connection', () => {
   it('turns errors into ContainerErrors with all that is known', async () => {
     const native = new FakeNative()
     const { link } = await open(native)
-    const { answer } = link.request({ op: 'x' }, { containerId: 'web', processId: 'p' }, () => undefined)
+    const { answer } = link.request(own, { containerId: 'web', processId: 'p' })
     native.say(1, { seq: 1, error: { code: 'ERR_SYSCALL', errno: 2, syscall: 'execve', path: '/nope' } })
     await expect(answer).rejects.toMatchObject({
       name: 'ContainerError',
@@ -101,10 +111,10 @@ describe('a connection', () => {
   it('that is lost rejects what is under way, once, and tells its container', async () => {
     const native = new FakeNative()
     const { link, log } = await open(native)
-    const { answer } = link.request({ op: 'x' }, {}, () => undefined)
+    const { answer } = link.request(own, {})
     native.say(1, null)
     await expect(answer).rejects.toMatchObject({ code: 'ERR_SHIM_EXITED' })
-    await expect(link.request({ op: 'y' }, {}, () => undefined).answer).rejects.toMatchObject({
+    await expect(link.request(own, {}).answer).rejects.toMatchObject({
       code: 'ERR_SHIM_EXITED',
     })
     expect(log).toEqual(['closed'])
@@ -116,7 +126,7 @@ describe('a connection', () => {
     const native = new FakeNative()
     const { link } = await open(native)
     native.refuse = Object.assign(new Error('x'), { errno: 32, code: 'ERR_SYSCALL' })
-    await expect(link.request({ op: 'y' }, {}, () => undefined).answer).rejects.toMatchObject({
+    await expect(link.request(own, {}).answer).rejects.toMatchObject({
       code: 'ERR_SHIM_EXITED',
     })
     expect(native.refs).toBe(0)
@@ -132,13 +142,7 @@ describe('a connection', () => {
     ['the shim is none', null, { code: 'ERR_SHIM_EXITED' }],
   ])('is not made where %s', async (_name, said, error) => {
     const native = new FakeNative()
-    const opening = ShimLink.open(
-      native as unknown as NativeBinding,
-      'web',
-      1000,
-      async () => 1,
-      native.receiver,
-    )
+    const opening = opened(native, 1, 1000)
     opening.catch(() => undefined)
     await new Promise((resolve) => setImmediate(resolve))
     native.say(1, said)
@@ -148,23 +152,42 @@ describe('a connection', () => {
     expect(native.refs).toBe(0)
   })
 
+  it.each([undefined, ...versions])('to a shim of version %s is made', async (version) => {
+    const native = new FakeNative()
+    const opening = opened(native, 1, 1000)
+    await new Promise((resolve) => setImmediate(resolve))
+    native.say(1, { event: 'hello', pid: 7, processes: [], ...(version !== undefined && { version }) })
+    const { link } = await opening
+    expect(link.closed).toBe(false)
+  })
+
+  it.each([oldestProtocolVersion - 1, protocolVersion + 1])(
+    'to a shim of version %i is refused by the names of both versions',
+    async (version) => {
+      const native = new FakeNative()
+      const opening = opened(native, 1, 1000)
+      opening.catch(() => undefined)
+      await new Promise((resolve) => setImmediate(resolve))
+      native.say(1, { event: 'hello', pid: 7, processes: [], version })
+      const error: unknown = await opening.catch((reason: unknown) => reason)
+      expect(error).toMatchObject({ name: 'ContainerError', code: 'ERR_UNSUPPORTED', containerId: 'web' })
+      const { message } = error as Error
+      expect(message).toContain(`its shim, process 7, speaks version ${version} of the protocol`)
+      expect(message).toContain(`versions ${oldestProtocolVersion} to ${protocolVersion}`)
+      expect(native.closed).toEqual([1])
+      expect(native.refs).toBe(0)
+    },
+  )
+
   it('to a shim that says nothing is given up after the timeout', async () => {
     const native = new FakeNative()
-    await expect(
-      ShimLink.open(native as unknown as NativeBinding, 'web', 20, async () => 1, native.receiver),
-    ).rejects.toMatchObject({ code: 'ERR_START_TIMEOUT' })
+    await expect(opened(native, 1, 20)).rejects.toMatchObject({ code: 'ERR_START_TIMEOUT' })
     expect(native.closed).toEqual([1])
   })
 
   it('tells what came between the hello and the first listener', async () => {
     const native = new FakeNative()
-    const opening = ShimLink.open(
-      native as unknown as NativeBinding,
-      'web',
-      1000,
-      async () => 1,
-      native.receiver,
-    )
+    const opening = opened(native, 1, 1000)
     await new Promise((resolve) => setImmediate(resolve))
     // In one read of the socket.
     native.say(1, { event: 'hello', processes: [] }, { event: 'exit', process: 'a', exit })
@@ -183,13 +206,7 @@ describe('a connection', () => {
 
   it('asks for processes until it has all of them', async () => {
     const native = new FakeNative()
-    const opening = ShimLink.open(
-      native as unknown as NativeBinding,
-      'web',
-      1000,
-      async () => 1,
-      native.receiver,
-    )
+    const opening = opened(native, 1, 1000)
     const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
     const of = (id: string): object => ({ id, pid: 2, starttime: 3 })
     await turn()
@@ -209,12 +226,9 @@ describe('a connection', () => {
     const { link } = await open(native)
     let late = false
     const { seq, answer } = link.request(
-      { op: 'exec', process: 'job' },
+      job,
       { containerId: 'web', processId: 'job' },
-      () => void (late = true),
-      null,
-      [],
-      { limitMs: 20 },
+      { onResult: () => void (late = true), patience: { limitMs: 20 } },
     )
     const error: unknown = await answer.catch((reason: unknown) => reason)
     expect(error).toMatchObject({ code: 'ERR_START_TIMEOUT', containerId: 'web', processId: 'job' })
@@ -236,7 +250,7 @@ describe('a connection', () => {
   it('reads what came while this thread was busy before it gives anything up', async () => {
     const native = new FakeNative()
     const { link } = await open(native)
-    const { answer } = link.request({ op: 'x' }, {}, () => 'in time', null, [], { limitMs: 20 })
+    const { answer } = link.request(own, {}, { onResult: () => 'in time', patience: { limitMs: 20 } })
     // The event loop runs its timers first, then it reads.
     setTimeout(() => setImmediate(() => native.say(1, { seq: 1, result: {} })), 0)
     const end = performance.now() + 60
@@ -247,7 +261,7 @@ describe('a connection', () => {
   it('rejects an aborted call though the shim says nothing', async () => {
     const native = new FakeNative()
     const { link } = await open(native)
-    const { seq, answer } = link.request({ op: 'exec' }, {}, () => undefined)
+    const { seq, answer } = link.request(job, {})
     const reason = new Error('enough')
     await expect(link.abortable(seq, answer, AbortSignal.abort(reason), { limitMs: 20 })).rejects.toBe(reason)
     expect(native.refs).toBe(0)

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { readBundle } from '../../lib/oci/json_file.js'
+import { readBundle } from '../../lib/oci/bundle.js'
 import { createDirectory, removeDirectory } from '../../lib/state/directory.js'
 import { stateFile as file } from '../support/state_file.js'
 

@@ -1,0 +1,28 @@
+// Signals a container's init, or all of it.
+import { constants } from 'node:os'
+import { ContainerError, type FailureContext } from '../errors.js'
+import { checkFlag, checkObject, checkSignal, type Signal } from '../validate.js'
+import type { Session } from './session.js'
+
+const { SIGKILL } = constants.signals
+
+/** See {@link Container.kill}. */
+export async function kill(session: Session, signal: Signal, options: { all?: boolean }): Promise<void> {
+  const number = checkSignal(signal)
+  checkObject(options, 'options')
+  const all = checkFlag(options.all, 'all')
+  const { native, kernel } = session
+  const context: FailureContext = { containerId: session.id }
+  if (all) {
+    const first = await session.living(context)
+    return kernel.ask(first, (live) => native.signalAll(live, number))
+  }
+  const init = await session.running(context)
+  try {
+    await init.kill(number)
+    if (number === SIGKILL) await kernel.ask(init, (live) => native.releaseKilled(live))
+  } catch (error) {
+    if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
+    throw new ContainerError('ERR_CONTAINER_EXITED', `container '${session.id}' has exited`, context)
+  }
+}
