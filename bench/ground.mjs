@@ -7,6 +7,7 @@ import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeBundle } from '../examples/bundle.mjs'
 import { mountHugetlb as mount } from '../test/support/hugetlb.mjs'
+import { descriptors, memoryOf, threadCount } from '../test/support/processes.mjs'
 
 const cgroupRoot = '/sys/fs/cgroup'
 
@@ -140,37 +141,10 @@ export function cgroupProcsOf(pid) {
   return files
 }
 
-/** The parent of a process: for what an exec started, the container's shim. */
-export function parentOf(pid) {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-}
-
-/** `'gone'`, or the state letter of proc_pid_stat(5). */
-export function stateOf(pid) {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2)[0]
-  } catch {
-    return 'gone'
-  }
-}
-
-/** Memory in KiB, from smaps_rollup. */
-export function memoryOf(pid) {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
-  const field = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)[1])
-  return {
-    pssKib: field('Pss'),
-    pssAnonKib: field('Pss_Anon'),
-    privateKib: field('Private_Clean') + field('Private_Dirty'),
-  }
-}
-
 export function countsOf(pid) {
   return {
-    descriptors: readdirSync(`/proc/${pid}/fd`).length,
-    threads: readdirSync(`/proc/${pid}/task`).length,
+    descriptors: descriptors(pid).size,
+    threads: threadCount(pid),
     ...memoryOf(pid),
   }
 }

@@ -40,7 +40,7 @@ export function findBusybox() {
 }
 
 /** The root filesystem: busybox, and a link for each of the programs that it is. */
-function makeRootfs(rootfs) {
+export function makeRootfs(rootfs) {
   for (const name of ['bin', 'dev', 'etc', 'proc', 'sys', 'tmp', 'workspace'])
     mkdirSync(join(rootfs, name), { recursive: true })
   chmodSync(join(rootfs, 'tmp'), 0o1777) // runc gives a tmpfs the mode of what it covers

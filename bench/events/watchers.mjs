@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
-import { memoryOf } from '../ground.mjs'
+import { memoryOf } from '../../test/support/processes.mjs'
 
 const { root, crowd, size, heap } = JSON.parse(process.argv[2])
 const containers = []

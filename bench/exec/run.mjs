@@ -1,6 +1,7 @@
 // exec against the C floor, child_process.spawn, Go's libcontainer, runc, crun and dockerd: takes turns with all of them in
 // one run, prints medians and ratios beside the figures to reach, and writes bench/results/exec.json. See bench/README.md.
-import { cgroupProcsOf, parentOf, timeSpawn } from '../ground.mjs'
+import { procStat } from '../../test/support/processes.mjs'
+import { cgroupProcsOf, timeSpawn } from '../ground.mjs'
 import { Part } from '../part.mjs'
 import { Floor, Host } from '../programs.mjs'
 import { heading, ratio, say, showKinds, table } from '../report.mjs'
@@ -202,7 +203,7 @@ async function benchSequence() {
     heapBytes: 0,
   })
   const marker = await container.exec('marker', { args: ['/bin/busybox', 'sleep', '1000000'] })
-  const shim = parentOf(marker.pid)
+  const shim = procStat(marker.pid).parent
   const warmUp = 2 * count
   await host.ask('sequence', { count: warmUp })
   const counts = [await host.ask('counts', { shim })]

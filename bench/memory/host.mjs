@@ -2,7 +2,7 @@
 // Driven by run.mjs over IPC.
 import { readdirSync, readFileSync } from 'node:fs'
 import { Container } from '../../dist/index.mjs'
-import { memoryOf } from '../ground.mjs'
+import { memoryOf } from '../../test/support/processes.mjs'
 
 const { root, ids, heap } = JSON.parse(process.argv[2])
 const containers = []

@@ -3,7 +3,8 @@
 // bench/results/memory.json. See bench/README.md.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { compile, memoryOf, parentOf, timeSpawn } from '../ground.mjs'
+import { memoryOf, procStat } from '../../test/support/processes.mjs'
+import { compile, timeSpawn } from '../ground.mjs'
 import { Part } from '../part.mjs'
 import { Host } from '../programs.mjs'
 import { heading, microseconds, say, showKinds, table } from '../report.mjs'
@@ -38,7 +39,7 @@ async function benchShim() {
     containers.push(container)
     for (const name of ['one', 'two']) await container.exec(name, { args: program })
     await settle()
-    measured[shims] = memoryOf(parentOf(containers[0].processes.get('one').pid))
+    measured[shims] = memoryOf(procStat(containers[0].processes.get('one').pid).parent)
   }
   for (const container of containers) await container.delete({ force: true })
   table(
@@ -141,7 +142,7 @@ async function benchMany() {
     containers.push(await part.makeContainer(`many-${index}`))
   })
   await settle()
-  const shims = containers.map((container) => memoryOf(parentOf(container.processes.get('init').pid)))
+  const shims = containers.map((container) => memoryOf(procStat(container.processes.get('init').pid).parent))
   const go = part.startGo()
   const ids = containers.map(({ id }) => id)
   const node = await loadedInNode(ids)

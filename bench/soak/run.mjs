@@ -15,14 +15,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
 import { makeBundle } from '../../examples/bundle.mjs'
 import {
-  descriptorsOf,
+  descriptors,
   memoryOf,
-  shimOf,
+  shimIn,
   shimsBelow,
-  threadsOf,
-  tracesOf,
+  threadCount,
   zombiesOf,
-} from '../../test/chaos/machine.mjs'
+} from '../../test/support/processes.mjs'
+import { tracesOf } from '../../test/support/traces.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -92,10 +92,10 @@ class Watch {
     const row = {}
     for (const [name, pid] of Object.entries(this.#pids())) {
       const memory = memoryOf(pid)
-      row[`${name} own memory kB`] = memory.own
-      row[`${name} Pss kB`] = memory.all
-      row[`${name} descriptors`] = descriptorsOf(pid).length
-      row[`${name} threads`] = threadsOf(pid)
+      row[`${name} own memory kB`] = memory.pssAnonKib + memory.pssShmemKib
+      row[`${name} Pss kB`] = memory.pssKib
+      row[`${name} descriptors`] = descriptors(pid).size
+      row[`${name} threads`] = threadCount(pid)
       row[`${name} zombies`] = zombiesOf(pid).length
     }
     this.#rows.push(row)
@@ -123,7 +123,7 @@ class Watch {
 async function execs(total) {
   const container = await Container.create({ root, id: `${unique}-execs`, bundle, runtime })
   await container.start()
-  const shim = shimOf(join(root, container.id))
+  const shim = shimIn(join(root, container.id))
   const watch = new Watch(() => ({ program: process.pid, shim }))
   const started = performance.now()
   let wrong = 0

@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
-import { stateOf, timeSpawn } from '../ground.mjs'
+import { isAlive } from '../../test/support/processes.mjs'
+import { timeSpawn } from '../ground.mjs'
 import { Part } from '../part.mjs'
 import { TimedProgram } from '../programs.mjs'
 import { heading, microseconds, say, showKinds } from '../report.mjs'
@@ -20,7 +21,7 @@ const nextId = () => part.id(`life-${++serial}`)
 
 /** Until the program is no more; nobody's time counts it. */
 async function ended(pid) {
-  while (!['Z', 'X', 'gone'].includes(stateOf(pid))) await sleep(1)
+  while (isAlive(pid)) await sleep(1)
 }
 
 /** A life: nanoseconds of create and start together, and of delete. */

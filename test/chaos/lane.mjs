@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Killed } from './host.mjs'
-import { isAlive, shimOf } from './machine.mjs'
+import { isAlive, shimIn } from '../support/processes.mjs'
 
 const settleMs = 20_000
 
@@ -86,7 +86,7 @@ export class Lane {
 
   #killShim(slot) {
     if (!slot.id) return false
-    const pid = shimOf(join(this.#root, slot.id))
+    const pid = shimIn(join(this.#root, slot.id))
     if (pid === undefined) return false
     try {
       process.kill(pid, 'SIGKILL')

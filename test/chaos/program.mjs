@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Container } from '../../dist/index.mjs'
-import { descriptorsOf, shimOf } from './machine.mjs'
+import { descriptors, shimIn } from '../support/processes.mjs'
 
 const handles = new Map()
 const [root] = process.argv.slice(2)
@@ -70,7 +70,7 @@ const verbs = {
     const look = async () => ({
       pids: await container.pids(),
       files: readdirSync(directory).map((name) => name.replace(/\d+/g, 'N')),
-      descriptors: descriptorsOf(shimOf(directory)).map((what) => what.replace(/\d+/g, 'N')),
+      descriptors: [...descriptors(shimIn(directory)).values()].map((what) => what.replace(/\d+/g, 'N')),
     })
     let seen = await look()
     // The shim hears a moment later that the other connection is closed; a zombie's pid takes its time to go.

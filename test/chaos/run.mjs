@@ -14,7 +14,8 @@ import { parseArgs } from 'node:util'
 import { makeBundle } from '../../examples/bundle.mjs'
 import { Host } from './host.mjs'
 import { Lane, Violation } from './lane.mjs'
-import { shimOf, shimsBelow, tracesOf } from './machine.mjs'
+import { shimIn, shimsBelow } from '../support/processes.mjs'
+import { tracesOf } from '../support/traces.mjs'
 import { randomOf } from './random.mjs'
 import { mountHugetlb } from '../support/hugetlb.mjs'
 
@@ -70,7 +71,7 @@ async function reference() {
   await host.ask('create', { id, bundle, runtime: 'runc' })
   await host.ask('start', { id })
   const first = await bare()
-  process.kill(shimOf(join(root, id)), 'SIGKILL')
+  process.kill(shimIn(join(root, id)), 'SIGKILL')
   const second = await bare()
   await host.ask('delete', { id })
   return {

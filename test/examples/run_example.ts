@@ -5,10 +5,10 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach } from 'vitest'
-import { cgroupDirectories } from '../support/containers.js'
 import { packageRoot } from '../support/machine.js'
-import { isAlive, shimsBelow } from '../support/processes.js'
+import { isAlive, shimsBelow } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 /** A program that runs, and all that it has written. */
 export class Running {
@@ -76,7 +76,7 @@ export function useExamples(): Examples {
   function leftovers(id: string, root?: string): string[] {
     const out = readdirSync(temporary).map((name) => join(temporary, name))
     const paths = [`/run/runc/${id}`, ...(root === undefined ? [] : [join(root, id)])]
-    out.push(...paths.filter((path) => existsSync(path)), ...cgroupDirectories(id))
+    out.push(...paths.filter((path) => existsSync(path)), ...cgroupsNamed(id))
     for (const prefix of [temporary, ...(root === undefined ? [] : [join(root, id)])]) {
       out.push(...shimsBelow(prefix).map((pid) => `shim ${pid}`))
     }

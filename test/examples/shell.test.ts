@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readlinkSync, rmSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { cannotRunContainers } from '../support/machine.js'
-import { isAlive, pids, procStat, read } from '../support/processes.js'
+import { isAlive, pids, procStat, read } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 import { examplesRoot, type Running, useExamples } from './run_example.js'
 

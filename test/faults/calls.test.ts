@@ -8,7 +8,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { useContainers } from '../support/containers.js'
 import { callsOf, faultsIn, resourceFaults, tryFault } from '../support/faults.js'
 import { cannotRunContainers, isSanitized, packageRoot } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

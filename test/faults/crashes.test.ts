@@ -18,7 +18,7 @@ import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { withInjection } from '../support/faults.js'
 import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
-import { isAlive, procStat, shimsBelow } from '../support/processes.js'
+import { isAlive, procStat, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

@@ -11,7 +11,7 @@ import { callsOf, faultsIn, resourceFaults, tryFault, withFault, withInjection }
 import { shimOf, useContainers } from '../support/containers.js'
 import { run, text } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, packageRoot, which } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

@@ -8,7 +8,7 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { Program, runProgram } from '../support/programs.js'
-import { shimsBelow, statusLine } from '../support/processes.js'
+import { shimsBelow, statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -8,7 +8,7 @@ import type { ContainerOptions } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
 import { withInjection } from '../support/faults.js'
 import { cannotRunContainers, cgroupRoot, isSanitized } from '../support/machine.js'
-import { descriptors, shimsBelow } from '../support/processes.js'
+import { descriptors, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

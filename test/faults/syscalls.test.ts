@@ -9,7 +9,7 @@ import { shimOf, useContainers } from '../support/containers.js'
 import { callsOf, faultsIn, tryFault } from '../support/faults.js'
 import { expectCode, run, text } from '../support/expect.js'
 import { cannotRunContainers } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

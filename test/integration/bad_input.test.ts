@@ -8,7 +8,7 @@ import { idler } from '../support/bundle.js'
 import { useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { isAlive, procStat } from '../support/processes.js'
+import { isAlive, procStat } from '../support/processes.mjs'
 
 const skip = cannotRunContainers()
 

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { criuWorks } from '../support/checkpoints.js'
-import { cgroupDirectories, freeze, unfreeze, useContainers } from '../support/containers.js'
+import { freeze, unfreeze, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 const created = '2026-01-02T03:04:05.678Z'
@@ -119,7 +120,7 @@ describe.skipIf(skip).each(runtimes)('checkpoints, %s', (runtime) => {
     await expectCode(container.start({ checkpoint: 'garbage', stdout: 'pipe' }), code)
     expect(container.processes.size).toBe(0)
     expect(await container.status()).toBe('created')
-    expect(cgroupDirectories(container.id)).toEqual([])
+    expect(cgroupsNamed(container.id)).toEqual([])
     await container.start()
     expect(await container.status()).toBe('running')
   })

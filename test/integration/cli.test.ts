@@ -8,7 +8,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { type Answer, Command, commandFile, runCommand } from '../support/command.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { cannotRunContainers, isCgroupV2, packageRoot } from '../support/machine.js'
-import { isAlive, shimsBelow } from '../support/processes.js'
+import { isAlive, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

@@ -7,7 +7,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { commandFile } from '../support/command.js'
 import { useContainers } from '../support/containers.js'
 import { cannotRunContainers, isCgroupV2, which } from '../support/machine.js'
-import { descriptors, isAlive, pids, read, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, pids, read, shimsBelow } from '../support/processes.mjs'
 import { Terminal } from '../support/tmux.js'
 import { eventually } from '../support/wait.js'
 

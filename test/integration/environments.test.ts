@@ -52,7 +52,7 @@ describe.skipIf(skip)('a Node program', () => {
       options,
     )
     expect(await program.next()).toBe('waiting')
-    const { shimsBelow } = await import('../support/processes.js')
+    const { shimsBelow } = await import('../support/processes.mjs')
     const [shim] = shimsBelow(join(ground.root, options.id))
     process.kill(shim as number, 'SIGKILL')
     // The shim that reaps is gone: a new one sees the end, and the exit code only where the kernel shows it.

@@ -6,7 +6,7 @@ import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes } from '../support/machine.js'
 import { hog, runOut, smallBundle } from '../support/memory.js'
-import { isAlive } from '../support/processes.js'
+import { isAlive } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -6,13 +6,14 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { OomEvent, OomWatcher } from '../../lib/index.js'
 import { Cgroup } from '../support/cgroups.js'
 import { compileProgram } from '../support/compile.js'
-import { cgroupDirectories, useContainers } from '../support/containers.js'
+import { useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
 import { hog, oomKills, runOut, smallBundle } from '../support/memory.js'
-import { descriptors } from '../support/processes.js'
+import { descriptors } from '../support/processes.mjs'
 import { Program, runProgram } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 
@@ -393,7 +394,7 @@ describe.skipIf(skip || !isCgroupV2())('inotify', () => {
   test('whose queue overflows: everything is read anew, and nothing is lost', async () => {
     const containers = await Promise.all([1, 2, 3].map(() => ground.running({ bundle: smallBundle(ground) })))
     // Makes and removes directories beside the containers', which is told of by the watched parent directory.
-    const [directory] = cgroupDirectories((containers[0] as { id: string }).id) as [string]
+    const [directory] = cgroupsNamed((containers[0] as { id: string }).id) as [string]
     await withSysctl('max_queued_events', '1', async () => {
       const program = new Program(
         `const watchers = []

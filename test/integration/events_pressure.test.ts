@@ -6,7 +6,7 @@ import { useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
 import { runOut, smallBundle } from '../support/memory.js'
-import { statusLine } from '../support/processes.js'
+import { statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -6,7 +6,7 @@ import { shimOf, useContainers } from '../support/containers.js'
 import { failure } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes } from '../support/machine.js'
 import { runOut, smallBundle } from '../support/memory.js'
-import { isAlive } from '../support/processes.js'
+import { isAlive } from '../support/processes.mjs'
 import { Program, runProgram } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

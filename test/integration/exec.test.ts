@@ -19,7 +19,7 @@ import { capabilities, environment } from '../support/bundle.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, read, statusLine, threadCount } from '../support/processes.js'
+import { descriptors, isAlive, read, statusLine, threadCount } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

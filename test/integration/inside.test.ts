@@ -4,11 +4,12 @@ import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Cgroup } from '../support/cgroups.js'
-import { cgroupDirectories, useContainers } from '../support/containers.js'
+import { useContainers } from '../support/containers.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { hog, smallBundle } from '../support/memory.js'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 
@@ -54,7 +55,7 @@ function within(name: string, aside: string): string[] {
 
 /** Deepest first. */
 function removeCgroups(name: string): void {
-  for (const outer of cgroupDirectories(name)) {
+  for (const outer of cgroupsNamed(name)) {
     for (const entry of readdirSync(outer, { withFileTypes: true })) {
       if (entry.isDirectory()) rmdirSync(join(outer, entry.name))
     }
@@ -128,7 +129,7 @@ describe.skipIf(skip).each(runtimes)('inside of a container, %s', (runtime) => {
       program.kill()
       await program.ended
     }
-    expect(cgroupDirectories(outer)).toEqual([])
+    expect(cgroupsNamed(outer)).toEqual([])
     expect(existsSync(join(ground.root, options.id))).toBe(false)
   })
 })

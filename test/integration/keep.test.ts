@@ -7,7 +7,7 @@ import { Container, type Process } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow } from '../support/processes.mjs'
 import { Program, runProgram } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

@@ -7,7 +7,7 @@ import { idler } from '../support/bundle.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { isAlive, procStat, shimsBelow } from '../support/processes.js'
+import { isAlive, procStat, shimsBelow } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -3,12 +3,13 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { cgroupDirectories, useContainers } from '../support/containers.js'
+import { useContainers } from '../support/containers.js'
 import { makeRootfs } from '../support/bundle.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { isAlive, statusLine } from '../support/processes.js'
+import { isAlive, statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 
@@ -153,7 +154,7 @@ describe.skipIf(skip).each(runtimes)('namespaces, %s', (runtime) => {
     test('a container that has made cgroups of its own: an exec is where init is', async () => {
       const container = await ground.running()
       const init = container.processes.get('init')?.pid as number
-      const [directory] = cgroupDirectories(container.id) as [string]
+      const [directory] = cgroupsNamed(container.id) as [string]
       mkdirSync(join(directory, 'leaf'))
       writeFileSync(join(directory, 'leaf/cgroup.procs'), String(init))
       writeFileSync(join(directory, 'cgroup.subtree_control'), '+pids')

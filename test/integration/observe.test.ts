@@ -5,7 +5,7 @@ import { Container } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { failure, run } from '../support/expect.js'
 import { cannotRunContainers } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 describe.skipIf(cannotRunContainers())('a handle that only looks', () => {

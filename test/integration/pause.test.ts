@@ -6,20 +6,14 @@ import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
 import { Cgroup } from '../support/cgroups.js'
-import {
-  cgroupDirectories,
-  freeze,
-  type Ground,
-  shimOf,
-  unfreeze,
-  useContainers,
-} from '../support/containers.js'
+import { freeze, type Ground, shimOf, unfreeze, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { descriptors, isAlive } from '../support/processes.js'
+import { descriptors, isAlive } from '../support/processes.mjs'
 import { Program, runProgram } from '../support/programs.js'
 import { makeStuck } from '../support/stuck.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 
@@ -51,7 +45,7 @@ async function nested(ground: Ground): Promise<{ container: Container; parent: s
     container,
     parent,
     end() {
-      for (const directory of cgroupDirectories(parent)) rmdirSync(directory)
+      for (const directory of cgroupsNamed(parent)) rmdirSync(directory)
     },
   }
 }

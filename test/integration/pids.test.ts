@@ -8,7 +8,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { isAlive, threadCount } from '../support/processes.js'
+import { isAlive, threadCount } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -7,7 +7,7 @@ import { idler } from '../support/bundle.js'
 import { freeze, shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
-import { isAlive, procStat, shimsBelow } from '../support/processes.js'
+import { isAlive, procStat, shimsBelow } from '../support/processes.mjs'
 import { Program, runProgram } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

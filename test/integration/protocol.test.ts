@@ -12,7 +12,7 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isMemoryTold } from '../support/machine.js'
-import { descriptors, isAlive, read, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, read, statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

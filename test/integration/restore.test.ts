@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
 import { criuWorks } from '../support/checkpoints.js'
-import { cgroupDirectories, shimOf, useContainers } from '../support/containers.js'
+import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers } from '../support/machine.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers() || !criuWorks()
 const timeout = 240_000
@@ -68,7 +69,7 @@ describe.skipIf(skip)('checkpoint and restore', () => {
       const mode = execFileSync('stat', ['-c', '%a', join(first.bundle, 'checkpoints/whole', name)])
       expect(`${name} ${mode.toString().trim()}`).toBe(`${name} 600`)
     }
-    expect(cgroupDirectories(first.id)).toEqual([])
+    expect(cgroupsNamed(first.id)).toEqual([])
     await expectCode(first.checkpoint({ name: 'late' }), 'ERR_CONTAINER_EXITED')
     await first.delete()
     await ground.expectNothingLeft(first.id)
@@ -198,7 +199,7 @@ describe.skipIf(skip)('checkpoint and restore', () => {
       expect(error.runtimeLog, name).toMatch(/Error \(criu\//)
       expect(await other.status()).toBe('created')
       expect(other.processes.size).toBe(0)
-      expect(cgroupDirectories(other.id)).toEqual([])
+      expect(cgroupsNamed(other.id)).toEqual([])
       expect(readdirSync(join(other.root, other.id))).not.toContain('init')
     }
     // And then it can be restored from what is whole.

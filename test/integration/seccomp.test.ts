@@ -6,7 +6,7 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, isMemoryTold, runtimes } from '../support/machine.js'
-import { statusLine } from '../support/processes.js'
+import { memoryOf, statusLine } from '../support/processes.mjs'
 import { decisions, fieldProfile, filtersOf, type SeccompProfile } from '../support/seccomp.js'
 import { eventually } from '../support/wait.js'
 
@@ -178,9 +178,8 @@ describe.skipIf(skip).each(runtimes)('seccomp, %s', (runtime) => {
     const plain = await ground.running()
     await run(plain, ['/bin/true'])
     await plain.exec('job', { args: sleeper })
-    const pss = (pid: number): number =>
-      Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
-    if (isMemoryTold) expect(pss(shim) - pss(shimOf(plain))).toBeLessThanOrEqual(48)
+    const more = memoryOf(shim).pssKib - memoryOf(shimOf(plain)).pssKib
+    if (isMemoryTold) expect(more).toBeLessThanOrEqual(48)
   })
 
   /** Bends the profile in the runtime's record; gives a function that puts it back. */

@@ -1,6 +1,6 @@
 // The shim against those who speak to it wrongly, and what it costs to have one.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
@@ -8,7 +8,15 @@ import { client, frame } from '../support/client.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, isMemoryTold, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, procStat, read, statusLine, threadCount } from '../support/processes.js'
+import {
+  descriptors,
+  isAlive,
+  memoryOf,
+  procStat,
+  read,
+  statusLine,
+  threadCount,
+} from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
@@ -167,9 +175,9 @@ describe.skipIf(skip).each(runtimes)('the shim, %s', (runtime) => {
     expect(stat[3]).toBe(String(shim))
     expect([...descriptors(shim).values()].filter((what) => what === '/dev/null')).toHaveLength(4) // its own three, and the one its processes get
     await Promise.all([1, 2].map((n) => container.exec(`job-${n}`, { args: ['/bin/sleep', '1000'] })))
-    const pss = Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${shim}/smaps_rollup`, 'utf8'))?.[1])
-    expect(pss).toBeGreaterThan(0)
-    if (isMemoryTold) expect(pss).toBeLessThanOrEqual(600)
+    const { pssKib } = memoryOf(shim)
+    expect(pssKib).toBeGreaterThan(0)
+    if (isMemoryTold) expect(pssKib).toBeLessThanOrEqual(600)
   })
 
   test('hears no terminal or service signal that is not for it', async () => {

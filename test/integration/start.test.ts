@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
 import { idler } from '../support/bundle.js'
-import { cgroupDirectories, type Ground, shimOf, useContainers } from '../support/containers.js'
+import { type Ground, shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run, text } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes, which } from '../support/machine.js'
-import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, shimsBelow, statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 
@@ -19,7 +20,7 @@ async function expectUndone(ground: Ground, container: Container): Promise<void>
   expect(await container.status()).toBe('created')
   expect([...container.processes.keys()]).toEqual([])
   expect(existsSync(ground.record(container.id))).toBe(false)
-  await eventually('no cgroups', () => cgroupDirectories(container.id).length === 0)
+  await eventually('no cgroups', () => cgroupsNamed(container.id).length === 0)
   expect(readdirSync(join(ground.root, container.id)).filter((name) => !name.startsWith('shim.'))).toEqual([
     'state.json',
   ])

@@ -10,7 +10,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { type Ground, useContainers } from '../support/containers.js'
 import { expectCode } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { read } from '../support/processes.js'
+import { read } from '../support/processes.mjs'
 import { type Flat, flatten, readFigures } from '../support/stats.js'
 import { eventually } from '../support/wait.js'
 

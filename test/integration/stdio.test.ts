@@ -19,7 +19,7 @@ import { Container } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, procStat } from '../support/processes.js'
+import { descriptors, isAlive, procStat } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

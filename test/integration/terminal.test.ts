@@ -7,7 +7,7 @@ import { Container, type ProcessSpec } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
 import { expectCode, failure } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { isAlive } from '../support/processes.js'
+import { isAlive } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

@@ -9,7 +9,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { type Ground, useContainers } from '../support/containers.js'
 import { expectCode, failure } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, type RuntimeName, runtimes } from '../support/machine.js'
-import { read } from '../support/processes.js'
+import { read } from '../support/processes.mjs'
 
 const skip = cannotRunContainers()
 const run = promisify(execFile)

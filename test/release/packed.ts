@@ -3,9 +3,9 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { cgroupDirectories } from '../support/containers.js'
 import { packageRoot, which } from '../support/machine.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const npm = join(dirname(realpathSync(which('npm') as string)), 'npm-cli.js')
 
@@ -76,8 +76,7 @@ export class Bare {
     if (!/^processors: \d+$/m.test(stdout)) wrong.push(`wrote ${JSON.stringify(stdout)}`)
     if (!/^job-1 ended with exit code 0, signal null$/m.test(stdout)) wrong.push('no exit code of the job')
     const id = `quick-start-${pid}`
-    const left = () =>
-      [join('/run/libcontainer', id), ...cgroupDirectories(id)].filter((path) => existsSync(path))
+    const left = () => [join('/run/libcontainer', id), ...cgroupsNamed(id)].filter((path) => existsSync(path))
     await eventually('nothing left', () => left().length === 0).catch(() =>
       wrong.push(`left ${left().join(' ')}`),
     )

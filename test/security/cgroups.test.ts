@@ -8,12 +8,13 @@ import { Container, type Process, type Stats } from '../../lib/index.js'
 import type { Config } from '../support/bundle.js'
 import { Cgroup } from '../support/cgroups.js'
 import { compileProgram } from '../support/compile.js'
-import { cgroupDirectories, shimOf, useContainers } from '../support/containers.js'
+import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
 import { hog, smallBundle } from '../support/memory.js'
-import { isAlive, procStat, threadCount } from '../support/processes.js'
+import { isAlive, procStat, threadCount } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 const sleeper = { args: ['/bin/sleep', '1000'] }
@@ -33,7 +34,7 @@ describe.skipIf(skip).each(runtimes)('what a container does with its cgroups, %s
   afterEach(() => {
     for (const { id, pids } of pending) {
       for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
-      const directories = cgroupDirectories(id)
+      const directories = cgroupsNamed(id)
       for (const directory of directories) tree(directory, 'thaw')
       for (const directory of directories) tree(directory, 'remove')
     }

@@ -13,7 +13,7 @@ import { compileProgram } from '../support/compile.js'
 import { useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, packageRoot, runtimes } from '../support/machine.js'
-import { statusLine } from '../support/processes.js'
+import { statusLine } from '../support/processes.mjs'
 import { row } from '../support/weakened.js'
 
 const skip = cannotRunContainers()

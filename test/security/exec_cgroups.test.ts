@@ -7,7 +7,7 @@ import { Cgroup } from '../support/cgroups.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { isAlive } from '../support/processes.js'
+import { isAlive } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

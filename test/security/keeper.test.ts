@@ -4,18 +4,15 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Container } from '../../lib/index.js'
-import { cgroupDirectories, shimOf, useContainers } from '../support/containers.js'
+import { shimOf, useContainers } from '../support/containers.js'
 import { failure, run } from '../support/expect.js'
 import { cannotRunContainers, packageRoot, runtimes } from '../support/machine.js'
-import { descriptors, procStat, threadCount } from '../support/processes.js'
+import { descriptors, memoryOf, procStat, threadCount } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 import { row } from '../support/weakened.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
-
-function pssKib(pid: number): number {
-  return Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
-}
 
 /** Processes that nobody reaped, of this parent. */
 function zombiesOf(parent: number): number[] {
@@ -109,9 +106,9 @@ describe.skipIf(skip).each(runtimes)('the past of state and stdio, %s', (runtime
           ),
         ),
       )
-      const before = pssKib(shim)
+      const before = memoryOf(shim).pssKib
       await new Promise((resolve) => setTimeout(resolve, 1000))
-      expect(pssKib(shim) - before).toBeLessThan(512)
+      expect(memoryOf(shim).pssKib - before).toBeLessThan(512)
       for (const flood of floods) {
         await flood.kill('SIGKILL')
         flood.stdout?.resume()
@@ -169,20 +166,20 @@ describe.skipIf(skip).each(runtimes)('the past of state and stdio, %s', (runtime
         threadCount(process.pid),
       ]
       const before = counts()
-      const memory = pssKib(shim)
+      const memory = memoryOf(shim).pssKib
       await execs(container, process.env['LIBCONTAINER_WITHOUT'] || runtime === 'crun' ? 400 : 10_000)
       // What is on its way to be closed is no leak.
       const most = (): boolean => counts().every((count, i) => count <= (before[i] as number))
       const flat = await eventually('what is under way to end', most).catch(() => false)
       expect(flat, `${String(before)}, then ${String(counts())}`).toBe(true)
-      expect(pssKib(shim) - memory).toBeLessThan(128)
+      expect(memoryOf(shim).pssKib - memory).toBeLessThan(128)
     },
     { prove, timeout: 300_000 },
   )
 
   test('CVE-2022-0811, runc issue 4103: no resource reaches a file outside of the cgroup', async () => {
     const container = await ground.running()
-    const directories = cgroupDirectories(container.id)
+    const directories = cgroupsNamed(container.id)
     for (const key of [
       '../x',
       '..',

@@ -19,12 +19,13 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { client, frame } from '../support/client.js'
 import { compileProgram } from '../support/compile.js'
-import { cgroupDirectories, shimOf, useContainers } from '../support/containers.js'
+import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { isAlive, procStat, read, shimsBelow } from '../support/processes.js'
+import { isAlive, procStat, read, shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
+import { cgroupsNamed } from '../support/traces.mjs'
 
 const skip = cannotRunContainers()
 const patience = 25_000
@@ -251,7 +252,7 @@ describe.skipIf(skip).each(runtimes)('no wait without an end, %s', (runtime) => 
 
   test('an exec whose child is caught in a frozen cgroup within the container', async (context) => {
     await withSilentPasswd(async (container, hold, held, go) => {
-      const freezer = cgroupDirectories(container.id).find((path) => existsSync(join(path, 'freezer.state')))
+      const freezer = cgroupsNamed(container.id).find((path) => existsSync(join(path, 'freezer.state')))
       if (freezer === undefined) return context.skip('cgroup v2 lets frozen processes die')
       const shim = shimOf(container)
       const within = join(freezer, 'within')

@@ -18,7 +18,7 @@ import { Container } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
 import { expectCode, run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { shimsBelow } from '../support/processes.js'
+import { shimsBelow } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

@@ -20,7 +20,7 @@ import { Container } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure, run } from '../support/expect.js'
 import { cannotRunContainers, cgroupRoot, runtimes } from '../support/machine.js'
-import { isAlive, procStat, read } from '../support/processes.js'
+import { isAlive, procStat, read } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 import { wrapRuntime } from '../support/wrapper.js'
 

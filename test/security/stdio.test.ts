@@ -25,7 +25,7 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, pids, read, shimsBelow, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, pids, read, shimsBelow, statusLine } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
 import { eventually } from '../support/wait.js'
 

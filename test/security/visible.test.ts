@@ -10,7 +10,7 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { descriptors, isAlive, statusLine } from '../support/processes.js'
+import { descriptors, isAlive, statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()

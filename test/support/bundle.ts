@@ -1,9 +1,8 @@
 // OCI bundles of a static busybox: a root filesystem made once a file of tests, and a config.json for each need.
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProcessSpec } from '../../lib/index.js'
-import { which } from './machine.js'
+import { makeRootfs as makeBusyboxRootfs } from '../../examples/bundle.mjs'
 
 /** The OCI configuration, as loosely as tests want to bend it. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -71,13 +70,9 @@ export function defaultConfig(rootfs: string, cgroupsPath: string | null): Confi
 /** A root filesystem with busybox and its applets, and a few things that cannot be run. */
 export function makeRootfs(directory: string): string {
   const rootfs = join(directory, 'rootfs')
-  for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc', 'root', 'usr/bin', 'home/user', 'closed']) {
+  makeBusyboxRootfs(rootfs)
+  for (const name of ['root', 'usr/bin', 'home/user', 'closed']) {
     mkdirSync(join(rootfs, name), { recursive: true })
-  }
-  const busybox = which('busybox') as string
-  copyFileSync(busybox, join(rootfs, 'bin/busybox'))
-  for (const applet of execFileSync(busybox, ['--list']).toString().trim().split('\n')) {
-    if (applet !== 'busybox') symlinkSync('busybox', join(rootfs, 'bin', applet))
   }
   writeFileSync(
     join(rootfs, 'etc/passwd'),

@@ -1,8 +1,8 @@
 // The kernel's own word on a container: its control files, read without the library's help.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { cgroupDirectories } from './containers.js'
 import { cgroupRoot, isCgroupV2 } from './machine.js'
+import { cgroupsNamed } from './traces.mjs'
 
 /** A container's cgroups as the kernel names them; made once, since the walk that finds them takes its time. */
 export class Cgroup {
@@ -10,7 +10,7 @@ export class Cgroup {
 
   /** The cgroups whose name holds `id`. */
   constructor(id: string) {
-    this.directories = cgroupDirectories(id)
+    this.directories = cgroupsNamed(id)
     if (this.directories.length === 0) throw new Error(`there is no cgroup named ${id}`)
   }
 

@@ -8,8 +8,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import { Container, type ContainerOptions, type ProcessSpec } from '../../lib/index.js'
 import { type Config, defaultConfig, idler, makeRootfs, writeBundle } from './bundle.js'
-import { cgroupRoot, type RuntimeName } from './machine.js'
-import { isAlive, procStat, read, shimsBelow, statusLine } from './processes.js'
+import type { RuntimeName } from './machine.js'
+import { isAlive, procStat, read, shimsBelow, statusLine } from './processes.mjs'
+import { cgroupsNamed } from './traces.mjs'
 import { eventually } from './wait.js'
 
 /** Its bit in a mask of /proc/<pid>/status. */
@@ -41,27 +42,6 @@ export interface Ground {
   expectNothingLeft(id: string): Promise<void>
 }
 
-function cgroupsOf(id: string, directory = cgroupRoot, out: string[] = []): string[] {
-  let entries
-  try {
-    entries = readdirSync(directory, { withFileTypes: true })
-  } catch {
-    return out
-  }
-  for (const entry of entries) {
-    if (!entry.isDirectory()) continue
-    const path = join(directory, entry.name)
-    if (entry.name.includes(id)) out.push(path)
-    else cgroupsOf(id, path, out)
-  }
-  return out
-}
-
-/** Directories of this id's cgroups, all hierarchies. */
-export function cgroupDirectories(id: string): string[] {
-  return cgroupsOf(id)
-}
-
 function mountsBelow(prefix: string): string[] {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
@@ -70,7 +50,7 @@ function mountsBelow(prefix: string): string[] {
 }
 
 function thaw(id: string): void {
-  for (const directory of cgroupsOf(id)) {
+  for (const directory of cgroupsNamed(id)) {
     for (const [file, value] of [
       ['freezer.state', 'THAWED'],
       ['cgroup.freeze', '0'],
@@ -87,7 +67,7 @@ function leftovers(ground: { directory: string; root: string }, ids: string[], s
     for (const path of [`/run/runc/${id}`, `/run/crun/${id}`, join(ground.root, id)]) {
       if (existsSync(path)) out.push(path)
     }
-    out.push(...cgroupsOf(id))
+    out.push(...cgroupsNamed(id))
   }
   out.push(...mountsBelow(ground.directory).map((path) => `mount ${path}`))
   if (existsSync(ground.root)) {
@@ -102,7 +82,7 @@ function leftovers(ground: { directory: string; root: string }, ids: string[], s
 function scrape(ground: { root: string; directory: string }, ids: string[]): void {
   for (const id of ids) {
     thaw(id)
-    for (const directory of cgroupsOf(id)) {
+    for (const directory of cgroupsNamed(id)) {
       for (const pid of (read(join(directory, 'cgroup.procs')) ?? '').trim().split('\n').map(Number)) {
         if (pid > 1 && isAlive(pid)) process.kill(pid, 'SIGKILL')
       }
@@ -117,7 +97,7 @@ function scrape(ground: { root: string; directory: string }, ids: string[]): voi
     }
   }
   for (const id of ids) {
-    for (const directory of cgroupsOf(id).reverse()) {
+    for (const directory of cgroupsNamed(id).reverse()) {
       try {
         rmdirSync(directory)
       } catch {
@@ -271,7 +251,7 @@ export function shimOf(container: Container): number {
 
 /** Freezes the container by hand, as anyone may. */
 export async function freeze(id: string): Promise<void> {
-  const directories = cgroupsOf(id)
+  const directories = cgroupsNamed(id)
   const v1 = directories.find((path) => existsSync(join(path, 'freezer.state')))
   if (v1 !== undefined) {
     let attempt = 0

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { isAlive, statusLine } from './processes.js'
+import { isAlive, statusLine } from './processes.mjs'
 import { eventually } from './wait.js'
 
 /** What came of the work, and how often a system call was tampered with meanwhile. */

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { mountHugetlb } from './hugetlb.mjs'
 import { missing, packageRoot } from './machine.js'
 
 function newest(directory: string): number {
@@ -22,10 +23,9 @@ function compile(): void {
   execFileSync('npm', ['run', '--silent', 'build:ts'], { cwd: packageRoot, stdio: 'inherit' })
 }
 
-export default async function setup(): Promise<(() => Promise<void>) | undefined> {
+export default function setup(): (() => Promise<void>) | undefined {
   compile()
   if (missing().length > 0) return undefined
-  const { mountHugetlb } = await import('./hugetlb.mjs')
   const unmount = mountHugetlb()
   if (!unmount) return undefined
   return () => unmount().catch((error: Error) => void process.stderr.write(`${error.message}\n`))

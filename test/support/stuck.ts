@@ -1,7 +1,7 @@
 // A process that neither a freezer nor a signal reaches: it waits for the lock of a file, whose holder waits for a page
 // that only a userfaultfd handler could bring.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { procStat } from './processes.js'
+import { procStat } from './processes.mjs'
 import { eventually } from './wait.js'
 
 const source = `

@@ -1,0 +1,55 @@
+// What is left of a container on the machine, found without the library: for tests, chaos and bench.
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { pids, read } from './processes.mjs'
+
+/**
+ * The cgroups whose name holds `part`, in every hierarchy; those below such a cgroup are left out.
+ *
+ * @param {string} part
+ * @returns {string[]}
+ */
+export function cgroupsNamed(part, directory = '/sys/fs/cgroup') {
+  let entries
+  try {
+    entries = readdirSync(directory, { withFileTypes: true })
+  } catch {
+    return [] // gone meanwhile
+  }
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => {
+      const path = join(directory, name)
+      return name.includes(part) ? [path] : cgroupsNamed(part, path)
+    })
+}
+
+/** @returns {string[]} */
+function recordsOf(/** @type {string} */ runtime) {
+  try {
+    return readdirSync(`/run/${runtime}`).map((name) => `/run/${runtime}/${name}`)
+  } catch {
+    return [] // nothing was ever run by it
+  }
+}
+
+/**
+ * Everything that has `part` in its name: cgroups, records of the runtimes, mounts, processes among their words.
+ *
+ * @param {string} part
+ * @returns {string[]}
+ */
+export function tracesOf(part) {
+  return [
+    ...cgroupsNamed(part).map((path) => `cgroup ${path}`),
+    ...pids()
+      .map((pid) => ({ pid, words: read(`/proc/${pid}/cmdline`) ?? '' }))
+      .filter(({ words }) => words.includes(part))
+      .map(({ pid, words }) => `process ${pid}: ${words.replaceAll('\0', ' ')}`),
+    ...['runc', 'crun'].flatMap(recordsOf).filter((path) => path.includes(part)),
+    ...(read('/proc/self/mounts') ?? '')
+      .split('\n')
+      .filter((line) => line.includes(part))
+      .map((line) => `mount ${line}`),
+  ]
+}
