@@ -27,28 +27,28 @@
       "native/cgroup/freeze.cc",
       "native/cgroup/handle.cc",
       "native/cgroup/handle_parts.cc",
-      "native/cgroup/hints.cc",
-      "native/cgroup/json_text.cc",
       "native/cgroup/kill.cc",
+      "native/cgroup/layout.cc",
       "native/cgroup/memory_events.cc",
-      "native/cgroup/mode.cc",
       "native/cgroup/pids.cc",
-      "native/cgroup/plan.cc",
-      "native/cgroup/plan_v1.cc",
-      "native/cgroup/plan_v2.cc",
-      "native/cgroup/record_file.cc",
-      "native/cgroup/record_patch.cc",
       "native/cgroup/remove.cc",
-      "native/cgroup/resources_json.cc",
-      "native/cgroup/stat_files.cc",
-      "native/cgroup/stats_parse.cc",
-      "native/cgroup/walk.cc",
-      "native/cgroup/writer.cc"
+      "native/cgroup/stats/files.cc",
+      "native/cgroup/stats/parse.cc",
+      "native/cgroup/update/hints.cc",
+      "native/cgroup/update/json_text.cc",
+      "native/cgroup/update/plan.cc",
+      "native/cgroup/update/plan_v1.cc",
+      "native/cgroup/update/plan_v2.cc",
+      "native/cgroup/update/record_file.cc",
+      "native/cgroup/update/record_patch.cc",
+      "native/cgroup/update/resources_json.cc",
+      "native/cgroup/update/writer.cc",
+      "native/cgroup/walk.cc"
     ],
     "cgroup_shim_sources": [
       "native/cgroup/kill.cc",
+      "native/cgroup/layout.cc",
       "native/cgroup/memory_events.cc",
-      "native/cgroup/mode.cc",
       "native/cgroup/pids.cc",
       "native/cgroup/remove.cc",
       "native/cgroup/walk.cc"
@@ -71,15 +71,16 @@
       "native/nsexec/join.cc",
       "native/nsexec/parent.cc"
     ],
-    "client_sources": [],
+    "client_sources": [
+      "native/client/connections.cc",
+      "native/client/shim_spawn.cc"
+    ],
     "events_sources": [
-      "native/events/connections.cc",
       "native/events/inotify.cc",
       "native/events/memory_file.cc",
       "native/events/nested_kills.cc",
       "native/events/oom_source.cc",
       "native/events/pressure_source.cc",
-      "native/events/shim_spawn.cc",
       "native/events/watches.cc"
     ],
     "addon_sources": [
@@ -131,8 +132,8 @@
     "test_sources": [
       "native/test/cgroup_freeze_test.cc",
       "native/test/cgroup_handle_test.cc",
+      "native/test/cgroup_layout_test.cc",
       "native/test/cgroup_memory_events_test.cc",
-      "native/test/cgroup_mode_test.cc",
       "native/test/cgroup_pids_test.cc",
       "native/test/cgroup_plan_test.cc",
       "native/test/cgroup_record_file_test.cc",
@@ -156,7 +157,7 @@
       "native/test/state_test.cc"
     ],
     "fuzz_sources": [
-      "native/test/fuzz/cgroup_mode_fuzz.cc",
+      "native/test/fuzz/cgroup_layout_fuzz.cc",
       "native/test/fuzz/cgroup_record_fuzz.cc",
       "native/test/fuzz/cgroup_stats_fuzz.cc",
       "native/test/fuzz/frame_socket_fuzz.cc",

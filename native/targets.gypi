@@ -19,8 +19,8 @@
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "sources": [
-        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(container_sources)", "<@(events_sources)",
-        "<@(addon_sources)", "<@(no_exceptions_sources)"
+        "<@(core_sources)", "<@(state_sources)", "<@(cgroup_sources)", "<@(container_sources)",
+        "<@(client_sources)", "<@(events_sources)", "<@(addon_sources)", "<@(no_exceptions_sources)"
       ],
       "cflags": ["<@(addon_cflags)", "<!@(sh scripts/toolchain.sh addon cflags)"],
       "ldflags": [

@@ -8,8 +8,8 @@
 
 #include "addon/lane.h"
 #include "cgroup/descriptors.h"
-#include "events/connections.h"
-#include "events/shim_spawn.h"
+#include "client/connections.h"
+#include "client/shim_spawn.h"
 #include "events/watches.h"
 
 namespace lc::addon {

@@ -1,11 +1,11 @@
-// Figures as a JavaScript object, by the walk of cgroup/stats_visit.h.
+// Figures as a JavaScript object, by the walk of cgroup/stats/visit.h.
 #include "addon/stats_object.h"
 
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include "cgroup/stats_visit.h"
+#include "cgroup/stats/visit.h"
 
 namespace lc::addon {
 namespace {

@@ -1,9 +1,9 @@
-// Figures as a JavaScript object, by the walk of cgroup/stats_visit.h.
+// Figures as a JavaScript object, by the walk of cgroup/stats/visit.h.
 #pragma once
 
 #include <napi.h>
 
-#include "cgroup/stats.h"
+#include "cgroup/stats/stats.h"
 
 namespace lc::addon {
 

@@ -13,8 +13,8 @@
 
 #include "cgroup/descriptors.h"
 #include "cgroup/freeze.h"
-#include "cgroup/stat_files.h"
-#include "cgroup/stats.h"
+#include "cgroup/stats/files.h"
+#include "cgroup/stats/stats.h"
 #include "core/cgroup_paths.h"
 #include "core/result.h"
 

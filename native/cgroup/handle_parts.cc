@@ -4,7 +4,7 @@
 #include "cgroup/handle.h"
 #include "cgroup/pids.h"
 #include "cgroup/scan.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/parse.h"
 
 namespace lc {
 

@@ -11,7 +11,7 @@
 
 #include "cgroup/descriptors.h"
 #include "cgroup/handle.h"
-#include "cgroup/plan.h"
+#include "cgroup/update/plan.h"
 #include "core/cgroup_paths.h"
 #include "core/result.h"
 #include "core/unique_fd.h"

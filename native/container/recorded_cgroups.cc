@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 
 namespace lc {
 

@@ -2,9 +2,9 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#include "cgroup/record_file.h"
-#include "cgroup/resources_json.h"
-#include "cgroup/writer.h"
+#include "cgroup/update/record_file.h"
+#include "cgroup/update/resources_json.h"
+#include "cgroup/update/writer.h"
 #include "container/live_container.h"
 
 namespace lc {

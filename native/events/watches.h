@@ -10,9 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "client/connections.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
-#include "events/connections.h"
 #include "events/inotify.h"
 #include "events/source.h"
 

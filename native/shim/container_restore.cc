@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 #include "core/files.h"
 #include "shim/container.h"
 #include "shim/operations.h"

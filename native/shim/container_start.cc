@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/container.h"

@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
+#include "cgroup/layout.h"
 #include "cgroup/memory_events.h"
-#include "cgroup/mode.h"
 #include "container/recorded_cgroups.h"
 #include "core/files.h"
 #include "core/keyed_text.h"

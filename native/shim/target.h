@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "nsexec/plan.h"

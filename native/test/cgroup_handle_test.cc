@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "cgroup/handle.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/parse.h"
 #include "cgroup_stats_json.h"
 #include "cgroup_trees.h"
 #include "core/json.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "cgroup/plan.h"
-#include "cgroup/resources_json.h"
+#include "cgroup/update/plan.h"
+#include "cgroup/update/resources_json.h"
 
 using Formula = lc::PlanOptions::SharesFormula;
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <thread>
 
-#include "cgroup/record_file.h"
-#include "cgroup/record_patch.h"
-#include "cgroup/resources_json.h"
+#include "cgroup/update/record_file.h"
+#include "cgroup/update/record_patch.h"
+#include "cgroup/update/resources_json.h"
 #include "cgroup_trees.h"
 
 namespace {

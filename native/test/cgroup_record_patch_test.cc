@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "cgroup/json_text.h"
-#include "cgroup/record_patch.h"
-#include "cgroup/resources_json.h"
+#include "cgroup/update/json_text.h"
+#include "cgroup/update/record_patch.h"
+#include "cgroup/update/resources_json.h"
 #include "cgroup_trees.h"
 #include "core/files.h"
 

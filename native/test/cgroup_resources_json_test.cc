@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "cgroup/resources_json.h"
+#include "cgroup/update/resources_json.h"
 
 namespace {
 

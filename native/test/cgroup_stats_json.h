@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "cgroup/json_text.h"
-#include "cgroup/stats_visit.h"
+#include "cgroup/stats/visit.h"
+#include "cgroup/update/json_text.h"
 
 namespace lc_test {
 

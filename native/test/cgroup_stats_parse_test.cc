@@ -4,8 +4,8 @@
 #include <string>
 
 #include "cgroup/scan.h"
-#include "cgroup/stat_files.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/files.h"
+#include "cgroup/stats/parse.h"
 #include "cgroup_trees.h"
 
 using lc::Limit;

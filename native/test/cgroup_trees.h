@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 #include "core/cgroup_paths.h"
 #include "core/files.h"
 

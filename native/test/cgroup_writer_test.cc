@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "cgroup/resources_json.h"
-#include "cgroup/writer.h"
+#include "cgroup/update/resources_json.h"
+#include "cgroup/update/writer.h"
 #include "cgroup_trees.h"
 
 using lc::CgroupWrite;

@@ -6,11 +6,11 @@
 #include <string>
 #include <string_view>
 
-#include "cgroup/json_text.h"
-#include "cgroup/plan.h"
-#include "cgroup/record_patch.h"
-#include "cgroup/resources_json.h"
-#include "cgroup/writer.h"
+#include "cgroup/update/json_text.h"
+#include "cgroup/update/plan.h"
+#include "cgroup/update/record_patch.h"
+#include "cgroup/update/resources_json.h"
+#include "cgroup/update/writer.h"
 #include "core/json.h"
 
 namespace {

@@ -4,10 +4,10 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "cgroup/json_text.h"
 #include "cgroup/scan.h"
-#include "cgroup/stat_files.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/files.h"
+#include "cgroup/stats/parse.h"
+#include "cgroup/update/json_text.h"
 #include "cgroup_stats_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

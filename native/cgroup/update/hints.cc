@@ -3,8 +3,8 @@
 #include <string>
 
 #include "cgroup/scan.h"
-#include "cgroup/stats_parse.h"
-#include "cgroup/writer.h"
+#include "cgroup/stats/parse.h"
+#include "cgroup/update/writer.h"
 
 namespace lc {
 namespace {

@@ -1,5 +1,5 @@
 // The shims' connections of one Node environment, and the epoll thread beside them.
-#include "events/connections.h"
+#include "client/connections.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>

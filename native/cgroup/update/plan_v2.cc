@@ -1,7 +1,7 @@
 // The v2 half of a plan.
-#include "cgroup/plan_build.h"
 #include "cgroup/scan.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/parse.h"
+#include "cgroup/update/plan_build.h"
 
 namespace lc {
 namespace {

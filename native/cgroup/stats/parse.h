@@ -5,7 +5,7 @@
 #include <memory>
 #include <string_view>
 
-#include "cgroup/stats.h"
+#include "cgroup/stats/stats.h"
 
 namespace lc {
 

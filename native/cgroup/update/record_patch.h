@@ -6,9 +6,9 @@
 #include <string>
 #include <utility>
 
-#include "cgroup/json_text.h"
-#include "cgroup/plan.h"
-#include "cgroup/resources.h"
+#include "cgroup/update/json_text.h"
+#include "cgroup/update/plan.h"
+#include "cgroup/update/resources.h"
 #include "core/result.h"
 
 namespace lc {

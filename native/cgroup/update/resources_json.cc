@@ -1,5 +1,5 @@
 // Resources from JSON, the same text that `runc update -r -` takes.
-#include "cgroup/resources_json.h"
+#include "cgroup/update/resources_json.h"
 
 #include <cmath>
 #include <concepts>

@@ -1,5 +1,5 @@
 // Carries out a plan: all of it, or the state before.
-#include "cgroup/writer.h"
+#include "cgroup/update/writer.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>

@@ -1,5 +1,5 @@
 // Which cgroup hierarchies this machine has and where they are mounted, and the paths that follow from it.
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 
 #include <algorithm>
 #include <optional>

@@ -1,5 +1,5 @@
 // runc's state.json changed in place, while runc, which takes no lock, may be saving it too.
-#include "cgroup/record_file.h"
+#include "cgroup/update/record_file.h"
 
 #include <fcntl.h>
 #include <sys/syscall.h>

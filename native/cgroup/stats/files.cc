@@ -1,12 +1,12 @@
 // Which file holds which figures, as tables: what a read of the statistics goes through, in order.
-#include "cgroup/stat_files.h"
+#include "cgroup/stats/files.h"
 
 #include <dirent.h>
 
 #include <algorithm>
 
 #include "cgroup/scan.h"
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/parse.h"
 
 namespace lc {
 namespace {

@@ -1,5 +1,5 @@
 // Parsers of the kernel's statistics files: text in, figures out, pure.
-#include "cgroup/stats_parse.h"
+#include "cgroup/stats/parse.h"
 
 #include "cgroup/scan.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cgroup/stats.h"
+#include "cgroup/stats/stats.h"
 
 namespace lc {
 

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "cgroup/resources.h"
+#include "cgroup/update/resources.h"
 #include "core/result.h"
 
 namespace lc {

@@ -1,10 +1,10 @@
 // From resources to the list of writes: which controllers are concerned, and what v1 and v2 do alike.
-#include "cgroup/plan.h"
+#include "cgroup/update/plan.h"
 
 #include <cmath>
 
-#include "cgroup/plan_build.h"
 #include "cgroup/scan.h"
+#include "cgroup/update/plan_build.h"
 
 namespace lc {
 namespace {

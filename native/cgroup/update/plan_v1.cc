@@ -1,6 +1,6 @@
 // The v1 half of a plan.
-#include "cgroup/plan_build.h"
 #include "cgroup/scan.h"
+#include "cgroup/update/plan_build.h"
 
 namespace lc {
 namespace {

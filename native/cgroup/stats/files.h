@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cgroup/stats.h"
+#include "cgroup/stats/stats.h"
 
 namespace lc {
 

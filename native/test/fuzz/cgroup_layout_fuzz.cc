@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "cgroup/freeze.h"
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 #include "cgroup/pids.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

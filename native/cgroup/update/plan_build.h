@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "cgroup/plan.h"
+#include "cgroup/update/plan.h"
 
 namespace lc {
 

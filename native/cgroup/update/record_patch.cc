@@ -1,12 +1,12 @@
 // Writes changed limits into the text of runc's state.json.
-#include "cgroup/record_patch.h"
+#include "cgroup/update/record_patch.h"
 
 #include <algorithm>
 #include <functional>
 #include <vector>
 
-#include "cgroup/json_text.h"
 #include "cgroup/scan.h"
+#include "cgroup/update/json_text.h"
 
 namespace lc {
 namespace {

@@ -1,7 +1,7 @@
 // Mounts and paths: this machine's layout, offset mounts, joined names, v2, and texts that make no sense.
 #include <doctest/doctest.h>
 
-#include "cgroup/mode.h"
+#include "cgroup/layout.h"
 
 using lc::CgroupMode;
 

@@ -1,5 +1,5 @@
 // JSON as text with places: finds where a value stands.
-#include "cgroup/json_text.h"
+#include "cgroup/update/json_text.h"
 
 #include <array>
 #include <cstdint>

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cgroup/plan.h"
+#include "cgroup/update/plan.h"
 #include "core/cgroup_paths.h"
 #include "core/result.h"
 

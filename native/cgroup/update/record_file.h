@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
-#include "cgroup/plan.h"
-#include "cgroup/record_patch.h"
-#include "cgroup/resources.h"
+#include "cgroup/update/plan.h"
+#include "cgroup/update/record_patch.h"
+#include "cgroup/update/resources.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
 

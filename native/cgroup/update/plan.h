@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cgroup/resources.h"
+#include "cgroup/update/resources.h"
 #include "core/cgroup_paths.h"
 #include "core/result.h"
 

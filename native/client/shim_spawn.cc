@@ -1,5 +1,5 @@
 // Starting a shim, and reaching one that runs.
-#include "events/shim_spawn.h"
+#include "client/shim_spawn.h"
 
 #include <fcntl.h>
 #include <spawn.h>
