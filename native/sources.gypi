@@ -76,6 +76,7 @@
       "native/client/shim_spawn.cc"
     ],
     "events_sources": [
+      "native/events/epoll_thread.cc",
       "native/events/inotify.cc",
       "native/events/memory_file.cc",
       "native/events/nested_kills.cc",

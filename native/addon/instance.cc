@@ -3,19 +3,32 @@
 
 namespace lc::addon {
 
-void Instance::Begin() {
-  if (connections || ended_) return;
+bool Instance::Begin() {
+  if (epoll_ || ended_) return !ended_;
   auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   // One slot is enough: each call takes all the facts that wait.
-  deliver = Napi::ThreadSafeFunction::New(env, nothing, "libcontainer", 0, 1);
+  deliver_ = Napi::ThreadSafeFunction::New(env, nothing, "libcontainer", 0, 1);
   // Watching alone keeps no program alive; calls in flight do, by Ref.
-  deliver.Unref(env);
-  if (refs > 0) deliver.Ref(env);
-  connections = std::make_unique<events::Connections>([this] { Notify(); });
-  // Hooks run in reverse order: when `deliver` is taken away, which is before instance data is, nobody calls
+  deliver_.Unref(env);
+  if (refs_ > 0) deliver_.Ref(env);
+  epoll_ = std::make_unique<events::EpollThread>([this] { Notify(); });
+  // Hooks run in reverse order: when `deliver_` is taken away, which is before instance data is, nobody calls
   // it any more.
   napi_add_env_cleanup_hook(
       env, [](void* self) { static_cast<Instance*>(self)->Unlisten(); }, this);
+  return true;
+}
+
+Result<client::Connections*> Instance::Connect() {
+  if (connections_) return connections_.get();
+  // The thread starts now rather than when a full socket needs it: then there would be no way back.
+  auto epoll = epoll_->Share();
+  if (!epoll) return epoll.error();
+  const auto owner = events::EpollThread::Owner::kConnections;
+  connections_ = std::make_unique<client::Connections>(std::move(*epoll), events::EpollThread::Tag(owner, 0));
+  flusher_ = std::make_unique<Flusher>(connections_.get());
+  epoll_->SetHandler(owner, flusher_.get());
+  return connections_.get();
 }
 
 void Instance::ListenToWatches(const Napi::Function& listener) {
@@ -25,20 +38,20 @@ void Instance::ListenToWatches(const Napi::Function& listener) {
 
 Result<std::shared_ptr<events::Watches>> Instance::Watches() {
   if (watches_) return watches_;
-  if (!connections) return Error::Of(ECANCELED, "epoll_create1");  // the environment is on its way out
-  auto epoll = connections->Share();
+  if (!epoll_) return Error::Of(ECANCELED, "epoll_create1");  // the environment is on its way out
+  auto epoll = epoll_->Share();
   if (!epoll) return epoll.error();
   watches_ = std::make_shared<events::Watches>(std::move(*epoll), [this] { Notify(); });
-  connections->SetNeighbour(watches_.get());
+  epoll_->SetHandler(events::EpollThread::Owner::kWatches, watches_.get());
   return watches_;
 }
 
 void Instance::Notify() {
-  deliver.NonBlockingCall([this](Napi::Env call_env, const Napi::Function&) { Deliver(call_env); });
+  deliver_.NonBlockingCall([this](Napi::Env call_env, const Napi::Function&) { Deliver(call_env); });
 }
 
 void Instance::Deliver(Napi::Env call_env) {
-  if (!connections || !watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
+  if (!epoll_ || !watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
   auto told = watches_->Take();
   if (told.empty()) return;
   auto batch = Napi::Array::New(call_env, told.size());
@@ -56,19 +69,21 @@ void Instance::Deliver(Napi::Env call_env) {
 
 void Instance::Ref() {
   Begin();
-  if (refs++ == 0 && connections) deliver.Ref(env);
+  if (refs_++ == 0 && epoll_) deliver_.Ref(env);
 }
 
 void Instance::Unref() {
-  if (refs > 0 && --refs == 0 && connections) deliver.Unref(env);
+  if (refs_ > 0 && --refs_ == 0 && epoll_) deliver_.Unref(env);
 }
 
 void Instance::Unlisten() {
   ended_ = true;
-  if (!connections) return;
+  if (!epoll_) return;
   if (watches_) watches_->Mute();
-  connections.reset();  // joins the thread, so that nothing is delivered to an environment that is gone
-  deliver.Abort();
+  epoll_.reset();  // joins the thread, so that nothing is delivered to an environment that is gone
+  flusher_.reset();
+  connections_.reset();
+  deliver_.Abort();
 }
 
 }  // namespace lc::addon

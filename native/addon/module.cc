@@ -38,11 +38,10 @@ Napi::Value Unref(const Napi::CallbackInfo& info) {
 // resolves: the environment is gone then.
 Napi::Value Adopt(Napi::Env env, UniqueFd fd) {
   auto* instance = env.GetInstanceData<Instance>();
-  instance->Begin();
-  if (!instance->connections) return env.Undefined();  // the environment is on its way out
-  auto added = instance->connections->Add(std::move(fd));
-  if (!added) return Throw(env, added.error());
-  return Napi::Number::New(env, *added);
+  if (!instance->Begin()) return env.Undefined();  // the environment is on its way out
+  auto connections = instance->Connect();
+  if (!connections) return Throw(env, connections.error());
+  return Napi::Number::New(env, (*connections)->Add(std::move(fd)));
 }
 
 Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
@@ -56,7 +55,7 @@ Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
   return Async<UniqueFd>::Run(
       info.Env(),
       [images, shim, directory, environment] {
-        return events::SpawnShim(images.get(), shim, directory, environment);
+        return client::SpawnShim(images.get(), shim, directory, environment);
       },
       [](Napi::Env env, UniqueFd& fd) { return Adopt(env, std::move(fd)); });
 }
@@ -64,12 +63,12 @@ Napi::Value SpawnShim(const Napi::CallbackInfo& info) {
 Napi::Value ConnectShim(const Napi::CallbackInfo& info) {
   std::string directory = ToText(info[0]);
   return Async<UniqueFd>::Run(
-      info.Env(), [directory] { return events::ConnectShim(directory); },
+      info.Env(), [directory] { return client::ConnectShim(directory); },
       [](Napi::Env env, UniqueFd& fd) { return Adopt(env, std::move(fd)); });
 }
 
 Napi::Value Reader(const Napi::CallbackInfo& info) {
-  auto* connections = Of(info)->connections.get();
+  auto* connections = Of(info)->connections();
   if (connections == nullptr) return Throw(info.Env(), Error::Of(ENOTCONN, "fcntl"));
   auto fd = connections->Reader(static_cast<uint32_t>(ToInteger(info[0])));
   if (!fd) return Throw(info.Env(), fd.error());
@@ -82,7 +81,7 @@ Napi::Value Send(const Napi::CallbackInfo& info) {
     payload.push_back('\0');
     payload += ToText(info[2]);
   }
-  auto* connections = Of(info)->connections.get();
+  auto* connections = Of(info)->connections();
   if (connections == nullptr) return Throw(info.Env(), Error::Of(ENOTCONN, "sendmsg"));
   auto sent = connections->Send(static_cast<uint32_t>(ToInteger(info[0])), payload, ToInts(info[3]));
   if (!sent) return Throw(info.Env(), sent.error());
@@ -90,7 +89,7 @@ Napi::Value Send(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value CloseConnection(const Napi::CallbackInfo& info) {
-  auto* connections = Of(info)->connections.get();
+  auto* connections = Of(info)->connections();
   if (connections != nullptr) connections->Close(static_cast<uint32_t>(ToInteger(info[0])));
   return info.Env().Undefined();
 }

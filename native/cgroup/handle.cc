@@ -376,34 +376,4 @@ Status CgroupHandle::ReadStats(StatsScratch* scratch, Stats* out, size_t keep) {
   return Ok();
 }
 
-Status CgroupHandle::ReadPids(std::vector<pid_t>* out) {
-  std::lock_guard lock(mutex_);
-  Touch();
-  out->clear();
-  error_ = {};
-  gone_ = false;
-  if (pids_directory_ == kNowhere) return Error::Coded("ERR_UNSUPPORTED", "no hierarchy lists the processes");
-  Directory& directory = directories_[static_cast<size_t>(pids_directory_)];
-  if (directory.fd < 0 && !OpenDirectory(&directory)) return Failure(directory);
-  Status status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
-  for (int attempt = 0; !status && attempt < 2; ++attempt) {
-    if (status.error().err != EMFILE && status.error().err != ENFILE) break;
-    if (!budget_->Relieve(this)) break;
-    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
-  }
-  Settle(&directory, status.ok());
-  if (!status && status.error().code != nullptr && IsThere(directory)) {
-    // Not by this descriptor any more, but it is there.
-    if (directory.kept) budget_->Release(1);
-    if (directory.fd >= 0) close(directory.fd);
-    directory.fd = -1;
-    directory.kept = false;
-    if (!OpenDirectory(&directory)) return Failure(directory);
-    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
-    CloseUnkept(&directory);
-  }
-  if (!status) out->clear();
-  return status;
-}
-
 }  // namespace lc

@@ -1,4 +1,6 @@
-// The parts of a read that are more than one file, one figure: blkio, hugetlb, the freezer.
+// What a handle reads that is more than one file and one value: blkio, hugetlb, the freezer, pids.
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "cgroup/handle.h"
@@ -140,6 +142,36 @@ Result<Freezer> CgroupHandle::ReadFreezerState() {
   }
   if (outcome == Outcome::kAbsent) return unsupported;
   return out;
+}
+
+Status CgroupHandle::ReadPids(std::vector<pid_t>* out) {
+  std::lock_guard lock(mutex_);
+  Touch();
+  out->clear();
+  error_ = {};
+  gone_ = false;
+  if (pids_directory_ == kNowhere) return Error::Coded("ERR_UNSUPPORTED", "no hierarchy lists the processes");
+  Directory& directory = directories_[static_cast<size_t>(pids_directory_)];
+  if (directory.fd < 0 && !OpenDirectory(&directory)) return Failure(directory);
+  Status status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
+  for (int attempt = 0; !status && attempt < 2; ++attempt) {
+    if (status.error().err != EMFILE && status.error().err != ENFILE) break;
+    if (!budget_->Relieve(this)) break;
+    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
+  }
+  Settle(&directory, status.ok());
+  if (!status && status.error().code != nullptr && IsThere(directory)) {
+    // Not by this descriptor any more, but it is there.
+    if (directory.kept) budget_->Release(1);
+    if (directory.fd >= 0) close(directory.fd);
+    directory.fd = -1;
+    directory.kept = false;
+    if (!OpenDirectory(&directory)) return Failure(directory);
+    status = ReadPidsBelow(directory.fd, *directory.path, pids_v2_, out);
+    CloseUnkept(&directory);
+  }
+  if (!status) out->clear();
+  return status;
 }
 
 }  // namespace lc

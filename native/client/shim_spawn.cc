@@ -15,7 +15,7 @@
 #include <csignal>
 #include <cstring>
 
-namespace lc::events {
+namespace lc::client {
 namespace {
 
 constexpr unsigned kMfdExec = 0x10;  // MFD_EXEC, Linux 6.3; older kernels answer EINVAL
@@ -131,4 +131,4 @@ Result<UniqueFd> ConnectShim(const std::string& directory) {
   return fd;
 }
 
-}  // namespace lc::events
+}  // namespace lc::client

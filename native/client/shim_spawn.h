@@ -10,7 +10,7 @@
 #include "core/result.h"
 #include "core/unique_fd.h"
 
-namespace lc::events {
+namespace lc::client {
 
 // Copies of shim executables in sealed memory: what a container may come to see of the shim by /proc/PID/exe
 // cannot be written to, and all shims of a program share its pages (CVE-2019-5736).
@@ -39,4 +39,4 @@ Result<UniqueFd> SpawnShim(ShimImages* images, const std::string& shim, const st
 // none. EAGAIN: it has not accepted those that came before (it may be stopped).
 Result<UniqueFd> ConnectShim(const std::string& directory);
 
-}  // namespace lc::events
+}  // namespace lc::client

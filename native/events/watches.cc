@@ -13,11 +13,6 @@
 namespace lc::events {
 namespace {
 
-// Tags of the epoll set that are no source's; see Neighbour for the upper half.
-constexpr uint64_t kTimerTag = Neighbour::kFirstTag;
-constexpr uint64_t kInotifyTag = Neighbour::kFirstTag + 1;
-constexpr uint64_t kSourceTags = Neighbour::kFirstTag * 2;
-
 int64_t NowNs(clockid_t clock) {
   timespec now{};
   clock_gettime(clock, &now);
@@ -28,17 +23,6 @@ std::string EntryKey(int watch, std::string_view name) {
   return std::to_string(watch) + "/" + std::string(name);
 }
 
-Status AddToEpoll(int epoll, int fd, uint32_t interest, uint64_t tag) {
-  epoll_event event{};
-  event.events = interest;
-  event.data.u64 = tag;
-  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return Ok();
-  Error error = Error::Sys("epoll_ctl");
-  if (error.err == ENOSPC)
-    error.text = "too many descriptors are watched by this user: raise the sysctl fs.epoll.max_user_watches";
-  return error;
-}
-
 // A host may have made its descriptor blocking: whoever hands it to a child process does.
 void Clear(int eventfd) {
   uint64_t ignored = 0;
@@ -47,6 +31,17 @@ void Clear(int eventfd) {
 }
 
 }  // namespace
+
+Status Watches::AddToEpoll(int fd, uint32_t interest, uint32_t number) const {
+  epoll_event event{};
+  event.events = interest;
+  event.data.u64 = EpollThread::Tag(EpollThread::Owner::kWatches, number);
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return Ok();
+  Error error = Error::Sys("epoll_ctl");
+  if (error.err == ENOSPC)
+    error.text = "too many descriptors are watched by this user: raise the sysctl fs.epoll.max_user_watches";
+  return error;
+}
 
 Result<uint32_t> Watches::Add(std::unique_ptr<Source> source, Source::Counter counter) {
   Turn turn(this);
@@ -98,8 +93,7 @@ Result<uint32_t> Watches::Enter(std::unique_ptr<Source> source) {
     by_parent_[key] = id;
   }
   if (watches.control >= 0) by_control_.emplace(watches.control, id);
-  if (begun && entered.fd() >= 0)
-    begun = AddToEpoll(epoll_.get(), entered.fd(), entered.interest(), kSourceTags + id);
+  if (begun && entered.fd() >= 0) begun = AddToEpoll(entered.fd(), entered.interest(), id);
   if (!begun) {
     StopListening(id, &shared);
     return begun.error();
@@ -113,7 +107,7 @@ Status Watches::BeginTimer() {
   if (timer_) return Ok();
   UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer) return Error::Sys("timerfd_create");
-  auto added = AddToEpoll(epoll_.get(), timer.get(), EPOLLIN, kTimerTag);
+  auto added = AddToEpoll(timer.get(), EPOLLIN, kTimer);
   if (!added) return added;
   timer_ = std::move(timer);
   return Ok();
@@ -123,7 +117,7 @@ Status Watches::BeginInotify() {
   if (inotify_) return Ok();
   auto opened = inotify_.Open();
   if (!opened) return opened;
-  return AddToEpoll(epoll_.get(), inotify_.fd(), EPOLLIN, kInotifyTag);
+  return AddToEpoll(inotify_.fd(), EPOLLIN, kInotify);
 }
 
 void Watches::Arm(uint32_t watch) {
@@ -337,15 +331,15 @@ void Watches::ReadInotify() {
 }
 
 // True when facts wait that nobody has been told of.
-bool Watches::Serve(uint64_t tag, uint32_t events) {
+bool Watches::Serve(uint32_t number, uint32_t events) {
   std::lock_guard<std::mutex> lock(mutex_);
   bool was_empty = dirty_.empty();
-  if (tag == kTimerTag) {
+  if (number == kTimer) {
     LookAgain();
-  } else if (tag == kInotifyTag) {
+  } else if (number == kInotify) {
     ReadInotify();
   } else {
-    Look(static_cast<uint32_t>(tag - kSourceTags), Source::Why::kTold, events);
+    Look(number, Source::Why::kTold, events);
   }
   return was_empty && !dirty_.empty();
 }

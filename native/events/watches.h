@@ -10,9 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "client/connections.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
+#include "events/epoll_thread.h"
 #include "events/inotify.h"
 #include "events/source.h"
 
@@ -20,7 +20,7 @@ namespace lc::events {
 
 // Thread-safe. Watchers of one cgroup share what the kernel was asked for; each has counts of its own, which
 // are numbers and no queue: a watcher that nobody reads costs no more than one that is read.
-class Watches final : public Neighbour {
+class Watches final : public EpollHandler {
  public:
   struct Fact {
     uint32_t watch = 0;
@@ -46,7 +46,7 @@ class Watches final : public Neighbour {
   void Mute();
   size_t source_count();
 
-  bool Serve(uint64_t tag, uint32_t events) override;
+  bool Serve(uint32_t number, uint32_t events) override;
 
  private:
   struct Watcher {
@@ -84,6 +84,10 @@ class Watches final : public Neighbour {
     const bool was_empty_;
   };
 
+  // Numbers in the epoll set; those of sources follow.
+  enum : uint32_t { kTimer, kInotify, kFirstSource };
+
+  Status AddToEpoll(int fd, uint32_t interest, uint32_t number) const;
   Status BeginInotify();
   Status BeginTimer();
   Result<uint32_t> Enter(std::unique_ptr<Source> source);
@@ -113,7 +117,7 @@ class Watches final : public Neighbour {
   int64_t timer_ns_ = 0;  // when it goes off; 0: not set
   bool muted_ = false;
   uint32_t next_watch_ = 1;
-  uint32_t next_source_ = 1;
+  uint32_t next_source_ = kFirstSource;
 };
 
 }  // namespace lc::events
