@@ -117,10 +117,10 @@ docs: node_modules/.package-lock.json ## the API reference, from the docstrings,
 
 vm-clock: build setup-test ## OOM kills while the clock is turned back and forth, in a machine that runs nothing else
 	test/vm/setup runc crun busybox-static >/dev/null
-	test/vm/again test/vm/run --layout v1 --timeout 600 --env CI=1 --env VM_CLOCK=1 -- node node_modules/vitest/vitest.mjs run test/integration/events_oom.test.ts -t clock
+	test/vm/run --layout v1 --timeout 600 --env CI=1 --env VM_CLOCK=1 -- node node_modules/vitest/vitest.mjs run test/integration/events_oom.test.ts -t clock
 
 vm-checkpoint: build setup-test ## checkpoint and restore by CRIU, on a kernel that it knows, under QEMU: two minutes
-	test/vm/again test/vm/run --criu --timeout 900 --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
+	test/vm/run --criu --timeout 900 --env VM_CHECKPOINT=1 -- npx vitest run test/integration/restore.test.ts test/examples/move.test.ts
 
 bench/node_modules/.package-lock.json: bench/package.json bench/package-lock.json
 	npm ci --prefix bench --omit=optional --ignore-scripts --no-audit --no-fund

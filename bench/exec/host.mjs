@@ -1,6 +1,7 @@
 // A program as users have it, in a process of its own: with as much live heap as it is told to hold, it loads a
 // container and runs execs in it on request. Driven by run.mjs over IPC.
 import { Container } from '../../dist/index.mjs'
+import { answer } from '../answer.mjs'
 import { countsOf, timeSpawn } from '../ground.mjs'
 
 const { root, id, heapBytes, name } = JSON.parse(process.argv[2])
@@ -79,14 +80,8 @@ async function main() {
   globalThis.gc?.()
   const container = await Container.load(root, id)
   operations.heap = async () => ({ heapUsed: process.memoryUsage().heapUsed, objects: live.length * 10000 })
-  process.on('disconnect', () => void container.close().finally(() => process.exit(0)))
-  process.on('message', ({ op, ...rest }) => {
-    operations[op](container, rest).then(
-      (value) => process.send({ value: value ?? null }),
-      (error) => process.send({ error: error.stack }),
-    )
-  })
-  // Messages that came before wait in the channel until there is a listener.
+  const bound = Object.entries(operations).map(([name, work]) => [name, (rest) => work(container, rest)])
+  answer(Object.fromEntries(bound), () => void container.close().finally(() => process.exit(0)))
 }
 
 main().catch((error) => {

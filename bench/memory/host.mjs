@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { Container } from '../../dist/index.mjs'
 import { memoryOf } from '../../test/support/processes.mjs'
+import { answer } from '../answer.mjs'
 
 const { root, ids, heap } = JSON.parse(process.argv[2])
 const containers = []
@@ -44,10 +45,4 @@ const operations = {
   },
 }
 
-process.on('disconnect', () => process.exit(0))
-process.on('message', ({ op, ...rest }) => {
-  operations[op](rest).then(
-    (value) => process.send({ value: value ?? null }),
-    (error) => process.send({ error: error.stack }),
-  )
-})
+answer(operations)

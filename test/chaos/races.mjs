@@ -3,15 +3,15 @@
 //   node test/chaos/races.mjs [--rounds N] [--runtime runc|crun] [--ends NAME,...] [--seed N] [--load N]
 // --load N: beside N processes that do nothing but take the processors.
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import { Container } from '../../dist/index.mjs'
 import { makeBundle } from '../../examples/bundle.mjs'
-import { isAlive, shimsBelow } from '../support/processes.mjs'
-import { tracesOf } from '../support/traces.mjs'
+import { isAlive } from '../support/processes.mjs'
+import { leftIn } from '../support/traces.mjs'
 import { randomOf } from './random.mjs'
 import { mountHugetlb } from '../support/hugetlb.mjs'
 
@@ -248,13 +248,8 @@ try {
       for (const name of names) await round(runtime, name, ++serial)
     }
   }
-  const left = () => [
-    ...shimsBelow(root).map((pid) => `shim ${pid}`),
-    ...readdirSync(root),
-    ...tracesOf(unique),
-  ]
-  for (let wait = 0; wait < 100 && left().length > 0; ++wait) await sleep(50)
-  if (left().length > 0) bad.push(`left behind: ${left().join(', ')}`)
+  const left = await leftIn(root, unique)
+  if (left.length > 0) bad.push(`left behind: ${left.join(', ')}`)
 } finally {
   for (const child of load) if (isAlive(child.pid)) child.kill('SIGKILL')
   rmSync(directory, { recursive: true })

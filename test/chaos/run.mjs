@@ -6,16 +6,15 @@
 // --kills N ends it once the program was killed N times, and shims were too.
 // CHAOS_SHIM: another shim, one that is built with sanitizers.
 // --keep leaves everything as it is after a failure, to be looked at.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync, readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { makeBundle } from '../../examples/bundle.mjs'
 import { Host } from './host.mjs'
 import { Lane, Violation } from './lane.mjs'
-import { shimIn, shimsBelow } from '../support/processes.mjs'
-import { tracesOf } from '../support/traces.mjs'
+import { shimIn } from '../support/processes.mjs'
+import { leftIn } from '../support/traces.mjs'
 import { randomOf } from './random.mjs'
 import { mountHugetlb } from '../support/hugetlb.mjs'
 
@@ -100,14 +99,9 @@ try {
     const bare = await reference()
     for (const lane of all) looked += await lane.bare(bare)
     await Promise.all(all.map((lane) => lane.clear()))
-    const left = () => [
-      ...shimsBelow(root).map((pid) => `shim ${pid}`),
-      ...readdirSync(root),
-      ...tracesOf(unique),
-    ]
-    for (let wait = 0; wait < 100 && left().length > 0; ++wait) await sleep(50)
-    if (left().length > 0)
-      failed = { error: new Violation(`left behind: ${left().join(', ')}`, 'left'), history: [] }
+    const left = await leftIn(root, unique)
+    if (left.length > 0)
+      failed = { error: new Violation(`left behind: ${left.join(', ')}`, 'left'), history: [] }
   }
 } catch (error) {
   failed ??= { error, history: [] }

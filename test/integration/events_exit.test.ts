@@ -1,12 +1,10 @@
 // How a process ended: `oomKilled` is its own, and nobody else's in the container.
 import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { Cgroup } from '../support/cgroups.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { run } from '../support/expect.js'
 import { cannotRunContainers, kernelAtLeast, runtimes } from '../support/machine.js'
 import { hog, runOut, smallBundle } from '../support/memory.js'
-import { isAlive } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
@@ -42,17 +40,6 @@ describe.skipIf(skip).each(runtimes)('oomKilled, %s', (runtime) => {
       expect(await idle.wait()).toMatchObject(byHand)
       expect(await ended).toMatchObject(byOom)
     }
-  })
-
-  test('in a cgroup that the container made below its own', async () => {
-    const container = await ground.running({ bundle: smallBundle(ground) })
-    const cgroup = new Cgroup(container.id)
-    cgroup.makeChild('below')
-    const job = await container.exec('job', { args: ['/bin/sh', '-c', 'sleep 0.5; exec tail /dev/zero'] })
-    cgroup.join(job.pid, 'below')
-    expect(await job.wait()).toMatchObject(byOom)
-    await eventually('it is empty', () => !isAlive(job.pid))
-    cgroup.removeChild('below')
   })
 
   test('init, and those who end with its pid namespace', async () => {

@@ -1,5 +1,4 @@
 // Standard streams of every kind, of init and of exec: none is lost, none is late, none holds anything up.
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -13,11 +12,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { open } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Container } from '../../lib/index.js'
 import { shimOf, useContainers } from '../support/containers.js'
-import { expectCode, failure, text } from '../support/expect.js'
+import { collect, expectCode, failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { descriptors, isAlive, procStat } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
@@ -26,20 +24,8 @@ import { eventually } from '../support/wait.js'
 const skip = cannotRunContainers()
 const sh = (code: string): { args: string[] } => ({ args: ['/bin/sh', '-c', code] })
 
-function collect(stream: Readable | null): () => string {
-  const chunks: Buffer[] = []
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
-  return () => Buffer.concat(chunks).toString()
-}
-
 describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
   const ground = useContainers(runtime)
-
-  function fifo(): string {
-    const path = ground.newPath('fifo')
-    execFileSync('mkfifo', ['-m', '600', path])
-    return path
-  }
 
   /** A reader that never blocks this thread. */
   function reader(path: string): { fd: number; read(): string } {
@@ -277,7 +263,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
     expect(await text(job.stdout)).toBe('x')
     expect((await job.wait()).exitCode).toBe(0)
 
-    const path = fifo()
+    const path = ground.newFifo()
     const other = await container.exec('fifo', { args: ['/bin/cat'] }, { stdin: path, stdout: 'pipe' })
     const out = collect(other.stdout)
     // Writers come and go without ending it.
@@ -300,7 +286,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
   })
 
   test('closeStdin of init by FIFO, from another handle', async () => {
-    const path = fifo()
+    const path = ground.newFifo()
     const container = await ground.create({ bundle: ground.bundleOf(['/bin/cat']) })
     const init = await container.start({ stdin: path })
     const other = await Container.load(ground.root, container.id)
@@ -310,7 +296,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
 
   test('FIFO of output: a reader that goes away is no harm, the next goes on', async () => {
     const container = await ground.running()
-    const path = fifo()
+    const path = ground.newFifo()
     const first = reader(path)
     const job = await container.exec(
       'job',
@@ -334,7 +320,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
 
   test('FIFO of output: the end of file comes with the exit', async () => {
     const container = await ground.running()
-    const path = fifo()
+    const path = ground.newFifo()
     const stream = createReadStream(path)
     const job = await container.exec('job', sh('echo whole'), { stdout: path })
     expect(await text(stream)).toBe('whole\n')
@@ -342,7 +328,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
   })
 
   test('FIFO without a reader: ERR_START_TIMEOUT with its path, nothing started', async () => {
-    const path = fifo()
+    const path = ground.newFifo()
     // The short time-out is for what has to fail alone; the rest may take longer on a busy machine.
     const idle = await ground.running()
     const impatient = await Container.load(ground.root, idle.id, { timeout: 1500 })
@@ -364,7 +350,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
   })
 
   test('FIFO whose reader comes a little later', async () => {
-    const path = fifo()
+    const path = ground.newFifo()
     const container = await ground.running()
     const starting = container.exec('job', sh('echo patient'), { stdout: path })
     await new Promise((resolve) => setTimeout(resolve, 100))
@@ -375,7 +361,7 @@ describe.skipIf(skip).each(runtimes)('stdio, %s', (runtime) => {
   })
 
   test('FIFOs and files outlive the program; pipes end with it', async () => {
-    const path = fifo()
+    const path = ground.newFifo()
     const out = reader(path)
     const file = ground.newPath('log')
     const id = ground.newId()

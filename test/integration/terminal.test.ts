@@ -5,19 +5,13 @@ import type { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Container, type ProcessSpec } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
-import { expectCode, failure } from '../support/expect.js'
+import { collect, expectCode, failure } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { isAlive } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const skip = cannotRunContainers()
 const terminal: Partial<ProcessSpec> = { terminal: true, consoleSize: { height: 24, width: 80 } }
-
-function collect(stream: Readable | null): () => string {
-  const chunks: Buffer[] = []
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
-  return () => Buffer.concat(chunks).toString()
-}
 
 describe.skipIf(skip).each(runtimes)('terminals, %s', (runtime) => {
   // Longer than a socket address may be, so that nothing here depends on short paths.

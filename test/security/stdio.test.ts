@@ -18,12 +18,11 @@ import {
 } from 'node:fs'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { Container, type Process } from '../../lib/index.js'
 import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
-import { failure, text } from '../support/expect.js'
+import { collect, failure, text } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { descriptors, isAlive, pids, read, shimsBelow, statusLine } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
@@ -32,12 +31,6 @@ import { eventually } from '../support/wait.js'
 const skip = cannotRunContainers()
 const sh = (code: string): { args: string[] } => ({ args: ['/bin/sh', '-c', code] })
 const numbers = (count: number): string => Array.from({ length: count }, (_, n) => `${n + 1}\n`).join('')
-
-function collect(stream: Readable | null): () => string {
-  const chunks: Buffer[] = []
-  stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
-  return () => Buffer.concat(chunks).toString()
-}
 
 /** All that lies below a directory, itself included. */
 function everythingBelow(path: string): string[] {
@@ -85,12 +78,6 @@ async function soon<T>(what: string, promise: Promise<T>): Promise<T> {
 
 describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
   const ground = useContainers(runtime)
-
-  function fifo(): string {
-    const path = ground.newPath('fifo')
-    execFileSync('mkfifo', ['-m', '600', path])
-    return path
-  }
 
   /** Kills the container's shim, and has the next one start. */
   async function nextShim(container: Container): Promise<Container> {
@@ -488,7 +475,7 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
 
   test('a terminal whose input is a FIFO ends when it is told to, not before', async () => {
     const container = await ground.running()
-    const path = fifo()
+    const path = ground.newFifo()
     const job = await container.exec(
       'job',
       { args: ['/bin/cat'], terminal: true },
@@ -508,7 +495,7 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
 
   test('inherited pipes and sockets: blocking for the child, ours as it was', async () => {
     const container = await ground.running()
-    const path = fifo()
+    const path = ground.newFifo()
     const ends = [
       openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
       openSync(path, constants.O_WRONLY),
@@ -584,7 +571,7 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
       expect(out()).toContain('over')
     }
     // From another handle, while a FIFO is its input.
-    const path = fifo()
+    const path = ground.newFifo()
     const job = await container.exec(
       'fifo',
       { args: ['/bin/cat'], terminal: true },
@@ -601,7 +588,7 @@ describe.skipIf(skip).each(runtimes)('stdio and the host, %s', (runtime) => {
 
   test('the end-of-file character waits until a terminal takes it', async () => {
     const container = await ground.running()
-    const path = fifo()
+    const path = ground.newFifo()
     const job = await container.exec(
       'job',
       {

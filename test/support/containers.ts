@@ -28,6 +28,8 @@ export interface Ground {
   newId(): string
   /** A path that nothing is at yet. */
   newPath(name?: string): string
+  /** The path of a FIFO that nobody has opened. */
+  newFifo(): string
   /** A bundle whose config `edit` may bend. */
   bundle(edit?: (config: Config) => void): string
   /** A bundle whose init is `args`. */
@@ -140,6 +142,11 @@ export function useContainers(runtime: RuntimeName, rootName = 'root'): Ground {
       return id
     },
     newPath: (name = 'file') => join(directory, `${name}-${++count}`),
+    newFifo() {
+      const path = ground.newPath('fifo')
+      execFileSync('mkfifo', ['-m', '600', path])
+      return path
+    },
     bundle(edit) {
       const config = defaultConfig(rootfs, null)
       edit?.(config)

@@ -33,6 +33,13 @@ export async function text(stream: Readable | null): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
+/** What a stream has given so far, for whoever looks before its end. */
+export function collect(stream: Readable | null): () => string {
+  const chunks: Buffer[] = []
+  stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
+  return () => Buffer.concat(chunks).toString()
+}
+
 let serial = 0
 
 /** Runs a program in the container to its end. */

@@ -1,7 +1,8 @@
 // What is left of a container on the machine, found without the library: for tests, chaos and bench.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { pids, read } from './processes.mjs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pids, read, shimsBelow } from './processes.mjs'
 
 /**
  * The cgroups whose name holds `part`, in every hierarchy; those below such a cgroup are left out.
@@ -52,4 +53,19 @@ export function tracesOf(part) {
       .filter((line) => line.includes(part))
       .map((line) => `mount ${line}`),
   ]
+}
+
+/**
+ * What is left of containers whose ids hold `part`, and in their root: empty as soon as nothing is, else what there is after
+ * five seconds.
+ *
+ * @param {string} root
+ * @param {string} part
+ */
+export async function leftIn(root, part) {
+  for (let wait = 100; ; --wait) {
+    const left = [...shimsBelow(root).map((pid) => `shim ${pid}`), ...readdirSync(root), ...tracesOf(part)]
+    if (left.length === 0 || wait === 0) return left
+    await sleep(50)
+  }
 }
