@@ -69,7 +69,9 @@
       "native/nsexec/clone.cc",
       "native/nsexec/confine.cc",
       "native/nsexec/join.cc",
-      "native/nsexec/parent.cc"
+      "native/nsexec/parent.cc",
+      "native/nsexec/pid_slots.cc",
+      "native/nsexec/terminal.cc"
     ],
     "client_sources": [
       "native/client/connections.cc",

@@ -1,5 +1,5 @@
 // The second task of an exec, which becomes the process: runs between fork and execve, by system calls alone.
-// The container sees all of it, so it has nothing of the host but the channel. The order of the steps is that
+// The container sees all of it, so it has nothing of the host but two pipes. The order of the steps is that
 // of runc's last stage; why each stands where it does is said beside it.
 #include "nsexec/child.h"
 
@@ -12,10 +12,8 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,14 +28,13 @@
 
 namespace lc::nsexec {
 
-[[noreturn]] void Fail(int channel, const char* call, int err, OnPath on_path) {
-  ChildReport report;
-  report.kind = ChildReport::kFailed;
-  report.err = err;
-  report.on_path = on_path;
-  strncpy(report.call, call, sizeof(report.call) - 1);
-  // By write(2), which hardly any seccomp filter forbids; with nobody there to read it SIGPIPE is as good.
-  (void)!write(channel, &report, sizeof(report));
+[[noreturn]] void Fail(int report, const char* call, int err, OnPath on_path) {
+  ChildReport failure;
+  failure.err = err;
+  failure.on_path = on_path;
+  strncpy(failure.call, call, sizeof(failure.call) - 1);
+  // write(2) is a call that hardly any seccomp filter forbids. Without a reader SIGPIPE ends this task as well.
+  (void)!write(report, &failure, sizeof(failure));
   // The filter may forbid these as well, and libc's _exit would try for ever.
   syscall(SYS_exit_group, 127);
   __builtin_trap();
@@ -59,56 +56,12 @@ void UnblockSignals() {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none));
 }
 
-void SendTerminal(int channel, int master) {
-  ChildReport report;
-  report.kind = ChildReport::kTerminal;
-  iovec data{&report, sizeof(report)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &master, sizeof(int));
-  Check(channel, sendmsg(channel, &message, MSG_NOSIGNAL) >= 0, "sendmsg");
-}
-
-void OpenTerminal(const ChildPlan& plan, int channel) {
-  int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-  Check(channel, master >= 0, "open /dev/ptmx");
-  // The container may have put anything at that path: only the kernel's own multiplexer (5:2) will do, and
-  // the other end is asked of it, never looked up by name (CVE-2025-52565).
-  struct stat st {};
-  Check(channel, fstat(master, &st) == 0, "fstat /dev/ptmx");
-  if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2)) Fail(channel, "open /dev/ptmx", ENODEV);
-  int unlock = 0;
-  Check(channel, ioctl(master, TIOCSPTLCK, &unlock) == 0, "TIOCSPTLCK");
-  int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
-  if (Without("terminal-peer")) slave = open("/dev/pts/0", O_RDWR | O_NOCTTY);
-  Check(channel, slave >= 0, "TIOCGPTPEER");
-  if (plan.rows != 0 || plan.columns != 0) {
-    winsize size{};
-    size.ws_row = plan.rows;
-    size.ws_col = plan.columns;
-    Check(channel, ioctl(master, TIOCSWINSZ, &size) == 0, "TIOCSWINSZ");
-  }
-  SendTerminal(channel, master);
-  close(master);
-  for (int i = 0; i < 3; ++i) Check(channel, dup2(slave, i) == i, "dup2");
-  if (slave > 2) close(slave);
-  Check(channel, ioctl(0, TIOCSCTTY, 0) == 0 || Without("terminal-peer"), "TIOCSCTTY");
-}
-
 // The container's own terminal, given to the user.
-void OwnTerminal(const ChildPlan& plan, int channel) {
+void OwnTerminal(const ChildPlan& plan, int report) {
   if (!plan.terminal) return;
   // A user namespace may not know the owner, a mount may be read-only: the program runs all the same.
   if (fchown(0, plan.uid, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS && errno != EINVAL)
-    Fail(channel, "fchown stdio", errno);
+    Fail(report, "fchown stdio", errno);
 }
 
 // The home directory of `uid` from the container's /etc/passwd; "/" where there is none to be found. A FIFO
@@ -175,21 +128,21 @@ void FindHome(uid_t uid, char* out, size_t size) {
   close(fd);
 }
 
-void SetLimits(const ChildPlan& plan, int channel) {
+void SetLimits(const ChildPlan& plan, int report) {
   for (const Limit& limit : plan.limits) {
     rlimit64 value{limit.soft, limit.hard};
-    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
+    Check(report, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
   }
 }
 
-void DropBounding(const ChildPlan& plan, int channel) {
+void DropBounding(const ChildPlan& plan, int report) {
   uint64_t drop = plan.held_bounding & ~plan.bounding;
   for (unsigned capability = 0; drop != 0; ++capability, drop >>= 1U) {
-    if ((drop & 1U) != 0) Check(channel, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
+    if ((drop & 1U) != 0) Check(report, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, "PR_CAPBSET_DROP");
   }
 }
 
-void SetCapabilities(const ChildPlan& plan, int channel) {
+void SetCapabilities(const ChildPlan& plan, int report) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2];
   uint64_t inheritable = Without("inheritable") ? plan.permitted : plan.inheritable;
@@ -200,8 +153,8 @@ void SetCapabilities(const ChildPlan& plan, int channel) {
     data[half].permitted = static_cast<uint32_t>(plan.permitted >> shift);
     data[half].inheritable = static_cast<uint32_t>(inheritable >> shift);
   }
-  Check(channel, syscall(SYS_capset, &header, data) == 0, "capset");
-  Check(channel, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "PR_CAP_AMBIENT");
+  Check(report, syscall(SYS_capset, &header, data) == 0, "capset");
+  Check(report, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "PR_CAP_AMBIENT");
   // What is not in both permitted and inheritable the kernel refuses; runc warns and goes on without it.
   ambient &= plan.permitted & inheritable;
   for (unsigned capability = 0; capability < 64; ++capability) {
@@ -211,45 +164,45 @@ void SetCapabilities(const ChildPlan& plan, int channel) {
 
 // A working directory outside of the root is an open door to the host (CVE-2024-21626): getcwd(2) then
 // answers with "(unreachable)".
-void VerifyDirectory(int channel) {
+void VerifyDirectory(int report) {
   char path[4097];
   long n = syscall(SYS_getcwd, path, sizeof(path));
-  Check(channel, n > 0, "getcwd", kOnCwd);
-  if (path[0] != '/' && !Without("directory")) Fail(channel, "getcwd", EXDEV, kOnCwd);
+  Check(report, n > 0, "getcwd", kOnCwd);
+  if (path[0] != '/' && !Without("directory")) Fail(report, "getcwd", EXDEV, kOnCwd);
 }
 
-void BecomeUser(const ChildPlan& plan, int channel) {
+void BecomeUser(const ChildPlan& plan, int report) {
   // First as root, for a directory that only root may enter; on EPERM again as the user.
   int entered = chdir(plan.cwd);
-  if (entered != 0 && errno != EPERM && errno != EACCES) Fail(channel, "chdir", errno, kOnCwd);
-  DropBounding(plan, channel);  // asks for CAP_SETPCAP, so before the user changes
-  Check(channel, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
-  OwnTerminal(plan, channel);
+  if (entered != 0 && errno != EPERM && errno != EACCES) Fail(report, "chdir", errno, kOnCwd);
+  DropBounding(plan, report);  // asks for CAP_SETPCAP, so before the user changes
+  Check(report, prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
+  OwnTerminal(plan, report);
   // Groups, then gid, then uid: the last one takes away the right to do the others.
-  Check(channel,
+  Check(report,
         Without("groups") || syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) == 0 ||
             (errno == EPERM && plan.groups.empty()),
         "setgroups");
   // With the capability at hand these set all three ids; they are the calls that profiles are written for.
-  Check(channel, syscall(SYS_setgid, plan.gid) == 0, "setgid");
-  Check(channel, syscall(SYS_setuid, plan.uid) == 0, "setuid");
-  if (entered != 0) Check(channel, chdir(plan.cwd) == 0, "chdir", kOnCwd);
-  VerifyDirectory(channel);
-  Check(channel, prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
-  SetCapabilities(plan, channel);
+  Check(report, syscall(SYS_setgid, plan.gid) == 0, "setgid");
+  Check(report, syscall(SYS_setuid, plan.uid) == 0, "setuid");
+  if (entered != 0) Check(report, chdir(plan.cwd) == 0, "chdir", kOnCwd);
+  VerifyDirectory(report);
+  Check(report, prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, "PR_SET_KEEPCAPS");
+  SetCapabilities(plan, report);
 }
 
-// The last thing between parent and child: nothing of ours stays open but the channel, which execve(2)
+// Waits until the shim lets the program run. Nothing of ours stays open but the two pipes, which execve(2)
 // closes.
-void LetGo(const ChildPlan& plan, int channel) {
-  if (!Without("descriptors")) CloseAbove(channel, plan.last_fd);
+void AwaitGo(const ChildPlan& plan) {
+  if (!Without("descriptors")) CloseAbove(kGo, plan.last_fd);
   UnblockSignals();
   char go = 0;
   ssize_t n = -1;
   do {
-    n = recv(channel, &go, 1, 0);
+    n = read(kGo, &go, 1);
   } while (n < 0 && errno == EINTR);
-  // The parent is gone, or has thought better of it: nobody would know of this process.
+  // The shim is gone, or has undone the exec: nobody would know of this process.
   if (n != 1) _exit(127);
 }
 
@@ -268,7 +221,7 @@ bool MayExecute(const char* path) {
 
 // As the runtimes look a name up: an entry of PATH that leads nowhere is passed over, and the first file that
 // may be executed is the one that was meant, even if it cannot run.
-[[noreturn]] void Execute(const ChildPlan& plan, int channel) {
+[[noreturn]] void Execute(const ChildPlan& plan, int report) {
   const bool looked_up = strchr(plan.argv[0], '/') == nullptr;
   int err = ENOENT;
   for (const char* const* path = plan.candidates; *path != nullptr; ++path) {
@@ -276,52 +229,52 @@ bool MayExecute(const char* path) {
     const int failed = errno;
     bool nowhere = failed == ENOENT || failed == ENOTDIR || failed == EACCES || failed == ELOOP ||
                    failed == ENAMETOOLONG;
-    if (!looked_up || !nowhere || MayExecute(*path)) Fail(channel, "execve", failed, kOnArgs);
+    if (!looked_up || !nowhere || MayExecute(*path)) Fail(report, "execve", failed, kOnArgs);
     if (failed == EACCES) err = EACCES;
   }
-  Fail(channel, "execve", err, kOnArgs);
+  Fail(report, "execve", err, kOnArgs);
 }
 
 }  // namespace
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
-  const int channel = kChannel;
+  const int report = kReport;
   // In its cgroups by now: outside of a cgroup of the processor's a session is a group of its own to the
   // scheduler (sched(7), autogroup), and who changes its group waits for its turn among all: on a busy
   // machine for milliseconds.
-  Check(channel, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
+  Check(report, Without("session") || syscall(SYS_setsid) >= 0, "setsid");
   char home[kMaxHomeBytes];
   if (plan.home != nullptr) {
     FindHome(plan.uid, home, sizeof(home));
     *plan.home = home;
   }
-  if (plan.terminal) OpenTerminal(plan, channel);
+  if (plan.terminal) Check(report, ioctl(0, TIOCSCTTY, 0) == 0 || Without("terminal-peer"), "TIOCSCTTY");
   if (plan.no_new_privileges)
-    Check(channel, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+    Check(report, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
   umask(plan.umask);
   if (plan.scheduler) {
-    Check(channel, syscall(SYS_sched_setattr, 0, &*plan.scheduler, 0) == 0, "sched_setattr");
+    Check(report, syscall(SYS_sched_setattr, 0, &*plan.scheduler, 0) == 0, "sched_setattr");
   }
   if (plan.io_priority) {
     constexpr int kWhoProcess = 1;
-    Check(channel, syscall(SYS_ioprio_set, kWhoProcess, 0, *plan.io_priority) == 0, "ioprio_set");
+    Check(report, syscall(SYS_ioprio_set, kWhoProcess, 0, *plan.io_priority) == 0, "ioprio_set");
   }
-  if (plan.personality) Check(channel, personality(*plan.personality) >= 0, "personality");
-  SetLimits(plan, channel);
+  if (plan.personality) Check(report, personality(*plan.personality) >= 0, "personality");
+  SetLimits(plan, report);
   // Without no_new_privs a filter asks for CAP_SYS_ADMIN, so it comes before capabilities are dropped, and
   // what comes after it has to pass through it. With no_new_privs it comes last.
   bool filter_early = !plan.seccomp_program.empty() && !plan.no_new_privileges;
   bool filter_late = !plan.seccomp_program.empty() && plan.no_new_privileges;
   if (filter_early) {
-    LetGo(plan, channel);
-    if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
+    AwaitGo(plan);
+    if (const char* failed = SetSeccomp(plan)) Fail(report, failed, errno);
   }
-  BecomeUser(plan, channel);
-  if (!filter_early) LetGo(plan, channel);
+  BecomeUser(plan, report);
+  if (!filter_early) AwaitGo(plan);
   if (filter_late) {
-    if (const char* failed = SetSeccomp(plan)) Fail(channel, failed, errno);
+    if (const char* failed = SetSeccomp(plan)) Fail(report, failed, errno);
   }
-  Execute(plan, channel);
+  Execute(plan, report);
 }
 
 }  // namespace lc::nsexec

@@ -27,7 +27,11 @@ struct ChildPlan : PlanValues {
   uint64_t held_bounding = 0;        // what its bounding set holds when it is there to be cut down
   bool in_cgroup = false;            // born in it
   int last_fd = 0;                   // no descriptor is above it
-  int channel = -1;
+  int report = -1;                   // see report.h
+  int go = -1;
+  int terminal_socket = -1;     // where the joiner sends the terminal's master, or -1
+  pid_t* member_pid = nullptr;  // where the kernel writes the process's pid
+  void* shared = nullptr;       // the memory around it: see pid_slots.h
 };
 
 [[noreturn]] void RunChild(const ChildPlan& plan);

@@ -56,6 +56,7 @@ class ChildMemory {
   // At least that many bytes beside the stack; what was in them is gone: a child may be read by others.
   Status Reserve(size_t size);
   char* block() const;
+  bool reserved() const { return base_ != nullptr; }
 
   // As fork(2), but the child begins in `run`, on the stack, and never comes back from it. With `cgroup_fd`
   // it begins in that v2 cgroup, which spares it the migration: ENOSYS before Linux 5.3 or on another

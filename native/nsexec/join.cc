@@ -10,9 +10,9 @@
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,12 +26,14 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "nsexec/confine.h"
+#include "nsexec/pid_slots.h"
 #include "nsexec/report.h"
+#include "nsexec/terminal.h"
 
 namespace lc::nsexec {
 namespace {
 
-void JoinCgroups(const ChildPlan& plan, int channel) {
+void JoinCgroups(const ChildPlan& plan, int report) {
   if (Without("cgroups")) return;
   for (size_t i = 0; i < plan.cgroup_procs.size(); ++i) {
     const int fd = plan.cgroup_procs[i];
@@ -44,13 +46,13 @@ void JoinCgroups(const ChildPlan& plan, int channel) {
       timespec pause{0, 30'000'000};
       syscall(SYS_nanosleep, &pause, nullptr);
     }
-    Check(channel, n == 1, "write cgroup.procs");
+    Check(report, n == 1, "write cgroup.procs");
   }
 }
 
-void SetAffinity(const std::optional<cpu_set_t>& cpus, int channel) {
+void SetAffinity(const std::optional<cpu_set_t>& cpus, int report) {
   if (!cpus) return;
-  Check(channel, sched_setaffinity(0, sizeof(cpu_set_t), &*cpus) == 0, "sched_setaffinity");
+  Check(report, sched_setaffinity(0, sizeof(cpu_set_t), &*cpus) == 0, "sched_setaffinity");
 }
 
 // What the program that started the shim was bound to is its own affair (runc does so since 1.2). The kernel
@@ -61,32 +63,32 @@ void ForgetAffinity() {
   (void)sched_setaffinity(0, sizeof(all), &all);
 }
 
-void JoinRdt(const ChildPlan& plan, int channel) {
+void JoinRdt(const ChildPlan& plan, int report) {
   if (plan.rdt_tasks < 0) return;
-  Check(channel, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
+  Check(report, pwrite(plan.rdt_tasks, "0", 1, 0) == 1, "write resctrl tasks");
 }
 
-void SetOomScore(int score, int channel) {
+void SetOomScore(int score, int report) {
   // Still in the host's mount namespace: this /proc is the real one.
   char text[16];
   int length = snprintf(text, sizeof(text), "%d", score);
   int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-  Check(channel, fd >= 0, "open oom_score_adj");
+  Check(report, fd >= 0, "open oom_score_adj");
   char current[16] = {};
   ssize_t n = read(fd, current, sizeof(current) - 1);
   bool same = n == length + 1 && strncmp(current, text, static_cast<size_t>(length)) == 0;
   // Lowering asks for CAP_SYS_RESOURCE, writing the same value again does not need to.
-  Check(channel, same || write(fd, text, static_cast<size_t>(length)) == length, "write oom_score_adj");
+  Check(report, same || write(fd, text, static_cast<size_t>(length)) == length, "write oom_score_adj");
   close(fd);
 }
 
-void JoinNamespaces(const ChildPlan& plan, int channel) {
+void JoinNamespaces(const ChildPlan& plan, int report) {
   const int wanted = plan.namespaces;
   if (wanted == 0) return;
   // One call: the kernel sorts out that the user namespace owns the others. Of the pid namespace only what is
   // made from here on becomes a member.
   if (plan.init_pidfd >= 0 && setns(plan.init_pidfd, wanted) == 0) return;
-  Check(channel, plan.init_pidfd < 0 || errno == EINVAL, "setns");
+  Check(report, plan.init_pidfd < 0 || errno == EINVAL, "setns");
   // Before Linux 5.8 a pidfd is EINVAL. All paths are opened first, while /proc is the host's.
   struct Namespace {
     int flag;
@@ -103,32 +105,32 @@ void JoinNamespaces(const ChildPlan& plan, int channel) {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/ns/%s", plan.init_pid, kOrder[i].name);
     fds[i] = open(path, O_RDONLY | O_CLOEXEC);
-    Check(channel, fds[i] >= 0, "open namespace");
+    Check(report, fds[i] >= 0, "open namespace");
   }
   // The number may have become somebody else's before they were open.
-  if (!IsAlive(plan.init_pid, plan.init_start)) Fail(channel, "setns", ESRCH);
+  if (!IsAlive(plan.init_pid, plan.init_start)) Fail(report, "setns", ESRCH);
   for (int i = 0; i < kCount; ++i) {
-    if (fds[i] >= 0) Check(channel, setns(fds[i], kOrder[i].flag) == 0, "setns");
+    if (fds[i] >= 0) Check(report, setns(fds[i], kOrder[i].flag) == 0, "setns");
   }
 }
 
 // A container without a mount namespace sees but its root directory of the host's files, by chroot(2); so
 // does what is run in it.
-void EnterRoot(const ChildPlan& plan, int channel) {
+void EnterRoot(const ChildPlan& plan, int report) {
   if (plan.root_fd < 0) return;
-  Check(channel, fchdir(plan.root_fd) == 0, "fchdir");
-  Check(channel, chroot(".") == 0, "chroot");
+  Check(report, fchdir(plan.root_fd) == 0, "fchdir");
+  Check(report, chroot(".") == 0, "chroot");
 }
 
 // In a user namespace hard limits can no longer be raised, so this comes before it is joined. Descriptors are
 // still the shim's many: there must be room for a few more, until SetLimits() lowers what is to be lower.
-void RaiseLimits(const ChildPlan& plan, int channel) {
+void RaiseLimits(const ChildPlan& plan, int report) {
   for (const Limit& limit : plan.limits) {
     rlimit64 value{};
-    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
+    Check(report, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
     if (value.rlim_max >= limit.hard) continue;
     value.rlim_max = limit.hard;
-    Check(channel, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
+    Check(report, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
   }
 }
 
@@ -136,95 +138,101 @@ void RaiseLimits(const ChildPlan& plan, int channel) {
 // would deny that to it. Done from here, since a user namespace does not know the host's owner. Only what has
 // no place in the host's file systems is given away, or was made to be written by others: pipes, FIFOs and
 // sockets.
-void OwnStdio(const ChildPlan& plan, int channel) {
+void OwnStdio(const ChildPlan& plan, int report) {
   if (plan.terminal || !plan.stdio_owner) return;
   for (int fd : plan.stdio) {
     struct stat st {};
-    Check(channel, fstat(fd, &st) == 0, "fstat stdio");
+    Check(report, fstat(fd, &st) == 0, "fstat stdio");
     if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) continue;
     if (st.st_uid == *plan.stdio_owner) continue;
     // A mount may be read-only: the program runs all the same.
     if (fchown(fd, *plan.stdio_owner, static_cast<gid_t>(-1)) != 0 && errno != EPERM && errno != EROFS &&
         errno != EINVAL) {
-      Fail(channel, "fchown stdio", errno);
+      Fail(report, "fchown stdio", errno);
     }
   }
 }
 
-// The shim's own descriptors are above the standard numbers, so that no dup2 runs over a source; the channel
-// comes last, since its new number may be that of one.
-int PlaceDescriptors(const ChildPlan& plan, int channel) {
-  for (int i = 0; i < 3 && !plan.terminal; ++i) {
-    if (plan.stdio[i] < 3) Fail(channel, "dup2", EBADF);
-    Check(channel, dup2(plan.stdio[i], i) == i, "dup2");
+// The shim's own descriptors are above the standard numbers, so no dup2 overwrites a source there. The pipes
+// come last: their new numbers may be those of a source.
+void PlaceDescriptors(const ChildPlan& plan, const int stdio[3]) {
+  int report = plan.report;
+  int go = plan.go;
+  for (int i = 0; i < 3; ++i) {
+    if (stdio[i] < 3) Fail(report, "dup2", EBADF);
+    Check(report, dup2(stdio[i], i) == i, "dup2");
   }
-  if (channel != kChannel) {
-    Check(channel, dup3(channel, kChannel, O_CLOEXEC) == kChannel, "dup3");
+  if (go == kReport) {
+    go = fcntl(go, F_DUPFD_CLOEXEC, kGo + 1);
+    Check(report, go >= 0, "fcntl");
   }
-  channel = kChannel;
-  // A terminal's are opened in its place. What is there meanwhile is the shim's.
-  for (int i = 0; i < 3 && plan.terminal; ++i) close(i);
-  if (Without("host-null")) dup2(open("/dev/null", O_RDWR), 0);
-  return channel;
+  if (report != kReport) Check(report, dup3(report, kReport, O_CLOEXEC) == kReport, "dup3");
+  if (go != kGo) Check(kReport, dup3(go, kGo, O_CLOEXEC) == kGo, "dup3");
 }
 
-void JoinKeyring(const ChildPlan& plan, int channel) {
+void JoinKeyring(const ChildPlan& plan, int report) {
   if (plan.session_keyring.empty()) return;
   long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.session_keyring.data());
-  Check(channel, ring >= 0 || errno == ENOSYS, "keyctl");
+  Check(report, ring >= 0 || errno == ENOSYS, "keyctl");
 }
 
-// A child of the shim's, as this task is, and a member of the container's pid namespace. No memory is shared
-// with it: whoever may trace it could make this task, which is none, do its will.
-pid_t ForkMember() {
-  return static_cast<pid_t>(syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0));
+// A child of the shim's, as this task is, and a member of the container's pid namespace. It shares no memory
+// with this task or with the shim: whoever may trace it could otherwise control a task that the container
+// cannot see. The kernel writes its pid, as the host counts it, where the shim reads it.
+pid_t ForkMember(const ChildPlan& plan) {
+  constexpr auto kFlags = CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD;
+  return static_cast<pid_t>(syscall(SYS_clone, kFlags, 0, plan.member_pid, 0, 0));
 }
 
 }  // namespace
 
 [[noreturn]] void RunJoiner(const ChildPlan& plan) {
-  int channel = plan.channel;
-  SetAffinity(plan.affinity_initial, channel);
-  if (!plan.in_cgroup) JoinCgroups(plan, channel);
+  const int report = plan.report;
+  SetAffinity(plan.affinity_initial, report);
+  if (!plan.in_cgroup) JoinCgroups(plan, report);
   if (plan.affinity_final) {
-    SetAffinity(plan.affinity_final, channel);
+    SetAffinity(plan.affinity_final, report);
   } else {
     ForgetAffinity();
   }
-  JoinRdt(plan, channel);
-  if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, channel);
+  JoinRdt(plan, report);
+  if (plan.oom_score_adj) SetOomScore(*plan.oom_score_adj, report);
   if (!Without("labels")) {
-    if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
+    if (const char* failed = SetLabels(plan)) Fail(report, failed, errno);
   }
   const bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
-  if (user_namespace) RaiseLimits(plan, channel);
+  if (user_namespace) RaiseLimits(plan, report);
   // What the shim has of groups is nobody's business in the container, and a user namespace may deny
   // setgroups(2) for good.
   if (!Without("groups")) {
     bool left = syscall(SYS_setgroups, 0, nullptr) == 0;
-    Check(channel, left || !user_namespace, "setgroups");
+    Check(report, left || !user_namespace, "setgroups");
   }
-  OwnStdio(plan, channel);
-  JoinNamespaces(plan, channel);
-  EnterRoot(plan, channel);
+  OwnStdio(plan, report);
+  JoinNamespaces(plan, report);
+  EnterRoot(plan, report);
   if (Without("labels")) {
-    if (const char* failed = SetLabels(plan)) Fail(channel, failed, errno);
+    if (const char* failed = SetLabels(plan)) Fail(report, failed, errno);
   }
   if (user_namespace) {
-    Check(channel, syscall(SYS_setresgid, 0, 0, 0) == 0, "setresgid");
-    Check(channel, syscall(SYS_setresuid, 0, 0, 0) == 0, "setresuid");
+    Check(report, syscall(SYS_setresgid, 0, 0, 0) == 0, "setresgid");
+    Check(report, syscall(SYS_setresuid, 0, 0, 0) == 0, "setresuid");
   }
-  JoinKeyring(plan, channel);
-  channel = PlaceDescriptors(plan, channel);
-  if (!Without("descriptors") && !Without("directory")) CloseAbove(channel, plan.last_fd);
-  ChildReport report;
-  report.kind = ChildReport::kJoined;
-  report.pid = ForkMember();
-  if (report.pid == 0) RunChild(plan);
-  Check(channel, report.pid > 0, "clone");
-  // Who sent it the parent sees by its credentials: the member has a copy of this descriptor.
-  (void)!send(channel, &report, sizeof(report), MSG_NOSIGNAL);
-  close(channel);
+  JoinKeyring(plan, report);
+  if (plan.terminal) {
+    const int slave = OpenTerminal(plan);
+    const int stdio[3] = {slave, slave, slave};
+    PlaceDescriptors(plan, stdio);
+  } else {
+    PlaceDescriptors(plan, plan.stdio);
+  }
+  if (Without("host-null")) dup2(open("/dev/null", O_RDWR), 0);
+  if (!Without("descriptors") && !Without("directory")) CloseAbove(kGo, plan.last_fd);
+  // Nothing of the host is left in this task but what is not copied.
+  Check(kReport, madvise(plan.shared, PidSlots::kBytes, MADV_DONTFORK) == 0, "madvise");
+  const pid_t member = ForkMember(plan);
+  if (member == 0) RunChild(plan);
+  Check(kReport, member > 0, "clone");
   syscall(SYS_exit_group, 0);
   __builtin_trap();
 }

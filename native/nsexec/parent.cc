@@ -1,12 +1,10 @@
-// The near side of an exec: prepares memory, starts the joiner, and hears of the process that it makes.
+// The shim's side of an exec: prepares memory, starts the joiner, and reads what it and the process report.
 #include "nsexec/parent.h"
 
+#include <fcntl.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,8 +19,6 @@
 
 namespace lc::nsexec {
 namespace {
-
-constexpr int kPassRights = 83;  // SO_PASSRIGHTS, younger than the C libraries that this is built with
 
 using Texts = std::vector<std::string_view>;
 
@@ -156,112 +152,99 @@ Result<pid_t> Fork(const Plan& plan, const ChildMemory& memory, ChildPlan* child
 
 }  // namespace
 
-Result<Started> Start(const Plan& plan, ChildMemory* memory, Bounding* bounding) {
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
-  UniqueFd near(pair[0]);
-  UniqueFd far(pair[1]);
-  // The container may get hold of the other end once there is a process: the kernel says who sent what.
-  const int on = 1;
-  if (setsockopt(near.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return Error::Sys("setsockopt");
-  // It could send descriptors whose closing takes as long as it likes (a socket with SO_LINGER). A terminal
-  // is the only one that is wanted; a kernel before Linux 6.16 cannot be told so.
-  const int off = 0;
-  if (!plan.terminal) (void)setsockopt(near.get(), SOL_SOCKET, kPassRights, &off, sizeof(off));
+namespace {
 
-  Prepared prepared = Prepare(plan);
-  Block measure;
-  LayOut(plan, prepared, &measure);
-  auto reserved = memory->Reserve(measure.used());
-  if (!reserved) return reserved.error();
-  Block block(memory->block());
-  LayOut(plan, prepared, &block);
-  auto* child = reinterpret_cast<ChildPlan*>(memory->block());
-  child->last_fd = LastDescriptor();
-  child->channel = far.get();
-  child->in_cgroup = plan.cgroup_fd >= 0 && !plan.attach_late;
+struct Pipe {
+  UniqueFd read;
+  UniqueFd write;
+};
 
-  bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
-  if (!user_namespace) bounding->Narrow(plan.bounding);
-  // Joining a user namespace fills the set up again, with all that the kernel knows.
-  child->held_bounding = user_namespace ? bounding->known() : bounding->HeldFor(plan.bounding);
-  Result<pid_t> pid = 0;
-  bounding->Run(user_namespace ? 0 : plan.bounding, [&] { pid = Fork(plan, *memory, child); });
-  if (!pid) return pid.error();
-  return Started{*pid, std::move(near)};
+Result<Pipe> NewPipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::Sys("pipe2");
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-Status Release(int channel) {
-  char go = 1;
-  ssize_t n = -1;
-  do {
-    n = send(channel, &go, 1, MSG_NOSIGNAL);
-  } while (n < 0 && errno == EINTR);
-  if (n != 1) return Error::Sys("send");
+// The container may fill a pipe or empty it: the shim's end never waits.
+Status NeverWait(int fd) {
+  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return Error::Sys("fcntl");
   return Ok();
 }
 
-namespace {
+// The joiner's end and the shim's.
+struct TerminalSockets {
+  UniqueFd far;
+  UniqueFd near;
+};
 
-// Short of memory the kernel is for a moment, and the word of a child that has ended is not asked for again.
-ssize_t Receive(int channel, msghdr* message) {
-  constexpr int kTries = 10;
-  constexpr useconds_t kBetweenUsec = 1000;
-  for (int tries = 1;; ++tries) {
-    ssize_t n = recvmsg(channel, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n >= 0 || tries == kTries || (errno != ENOMEM && errno != ENOBUFS)) return n;
-    usleep(kBetweenUsec);
-  }
+Result<TerminalSockets> NewTerminalSockets(const Plan& plan) {
+  if (!plan.terminal) return TerminalSockets{};
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error::Sys("socketpair");
+  return TerminalSockets{UniqueFd(pair[0]), UniqueFd(pair[1])};
 }
 
 }  // namespace
 
-namespace {
-
-struct Message {
-  ssize_t size = -1;
-  ChildReport report;
-  pid_t sender = 0;
-  UniqueFd descriptor;
-};
-
-// Of the descriptors that came along one is kept, and all others closed.
-void TakeControl(msghdr* header, Message* out) {
-  for (cmsghdr* c = CMSG_FIRSTHDR(header); c != nullptr; c = CMSG_NXTHDR(header, c)) {
-    if (c->cmsg_level != SOL_SOCKET) continue;
-    if (c->cmsg_type == SCM_CREDENTIALS) {
-      ucred sender{};
-      memcpy(&sender, CMSG_DATA(c), sizeof(sender));
-      out->sender = sender.pid;
-    } else if (c->cmsg_type == SCM_RIGHTS) {
-      const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-      for (size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-        out->descriptor.Reset(fd);
-      }
-    }
+Result<Started> Launcher::Start(const Plan& plan) {
+  auto report = NewPipe();
+  if (!report) return report.error();
+  auto go = NewPipe();
+  if (!go) return go.error();
+  for (int fd : {report->read.get(), go->write.get()}) {
+    auto never = NeverWait(fd);
+    if (!never) return never.error();
   }
+  auto terminal = NewTerminalSockets(plan);
+  if (!terminal) return terminal.error();
+  auto slot = slots_.Take();
+  if (!slot) return slot.error();
+
+  Prepared prepared = Prepare(plan);
+  Block measure;
+  LayOut(plan, prepared, &measure);
+  auto reserved = memory_.Reserve(measure.used());
+  if (!reserved) return reserved.error();
+  Block block(memory_.block());
+  LayOut(plan, prepared, &block);
+  auto* child = reinterpret_cast<ChildPlan*>(memory_.block());
+  child->last_fd = LastDescriptor();
+  child->report = report->write.get();
+  child->go = go->read.get();
+  child->terminal_socket = terminal->far.get();
+  child->member_pid = slot->address();
+  child->shared = slots_.base();
+  child->in_cgroup = plan.cgroup_fd >= 0 && !plan.attach_late;
+
+  bool user_namespace = (plan.namespaces & CLONE_NEWUSER) != 0;
+  if (!user_namespace) bounding_.Narrow(plan.bounding);
+  // Joining a user namespace fills the set up again, with all that the kernel knows.
+  child->held_bounding = user_namespace ? bounding_.known() : bounding_.HeldFor(plan.bounding);
+  Result<pid_t> pid = 0;
+  bounding_.Run(user_namespace ? 0 : plan.bounding, [&] { pid = Fork(plan, memory_, child); });
+  if (!pid) return pid.error();
+  return Started{*pid, std::move(*slot), std::move(report->read), std::move(go->write),
+                 std::move(terminal->near)};
 }
 
-Message ReadMessage(int channel) {
-  Message out;
-  iovec data{&out.report, sizeof(out.report)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int))] = {};
-  msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  out.size = Receive(channel, &header);
-  // A child that failed before it took its release: the kernel tells of the reset once, then gives the
-  // report.
-  if (out.size < 0 && errno == ECONNRESET) out.size = Receive(channel, &header);
-  const int err = errno;
-  if (out.size >= 0) TakeControl(&header, &out);
-  errno = err;
-  return out;
+void Launcher::KeepMemory() {
+  // The first child is to have no more of this process than later ones.
+  if (!memory_.reserved() && !memory_.Reserve(1)) return;
+  memory_.KeepRest();
 }
+
+Status Release(int go) {
+  const char byte = 1;
+  ssize_t n = -1;
+  do {
+    n = write(go, &byte, 1);
+  } while (n < 0 && errno == EINTR);
+  // Full (EAGAIN): somebody in the container writes into the pipe, so the process is released already.
+  if (n != 1 && errno != EAGAIN) return Error::Sys("write");
+  return Ok();
+}
+
+namespace {
 
 // The name of a system call goes into an error as it is; anything else was not written by a task of ours.
 bool IsCallName(const ChildReport& report) {
@@ -272,63 +255,27 @@ bool IsCallName(const ChildReport& report) {
   });
 }
 
-// The kernel's own multiplexer of terminals, and no other device or file that the container has put in its
-// place.
-bool IsTerminalMaster(int fd) {
-  struct stat st {};
-  unsigned number = 0;
-  return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) &&
-         ioctl(fd, TIOCGPTN, &number) == 0;
-}
-
 Outcome Failed(Error error) {
-  Outcome outcome;
-  outcome.kind = Outcome::Kind::kFailed;
-  outcome.error = std::move(error);
-  return outcome;
-}
-
-Outcome TerminalOutcome(UniqueFd master) {
-  // Cut off by the kernel (MSG_CTRUNC): there was no number left for it.
-  if (!master) return Failed(Error::Of(EMFILE, "recvmsg"));
-  if (!IsTerminalMaster(master.get())) return Failed(Error::Of(ENODEV, "open /dev/ptmx"));
-  Outcome outcome;
-  outcome.kind = Outcome::Kind::kTerminal;
-  outcome.terminal = std::move(master);
-  return outcome;
+  return {Outcome::Kind::kFailed, std::move(error)};
 }
 
 }  // namespace
 
-Outcome ReadOutcome(int channel, const Plan& plan, pid_t joiner) {
-  Message message = ReadMessage(channel);
-  const ChildReport& report = message.report;
-  Outcome outcome;
-  if (message.size < 0 && (errno == EAGAIN || errno == EINTR || IsShortage(Error::Sys("recvmsg"))))
-    return outcome;
-  if (message.size <= 0) {
-    outcome.kind = Outcome::Kind::kRunning;
-    return outcome;
-  }
-  const bool whole = message.size == static_cast<ssize_t>(sizeof(report));
-  if (whole && report.kind == ChildReport::kJoined && message.sender == joiner) {
-    outcome.kind = Outcome::Kind::kJoined;
-    outcome.pid = report.pid;
-    return outcome;
-  }
-  if (whole && report.kind == ChildReport::kTerminal && plan.terminal)
-    return TerminalOutcome(std::move(message.descriptor));
-  if (!whole || report.kind != ChildReport::kFailed || !IsCallName(report))
-    return Failed(Error::Of(EPROTO, "recvmsg"));
+Outcome ReadOutcome(int pipe, const Plan& plan) {
+  ChildReport report;
+  const ssize_t n = read(pipe, &report, sizeof(report));
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return {};
+  if (n <= 0) return {Outcome::Kind::kRunning, {}};
+  // Shorter than PIPE_BUF, so written whole by a task of ours (pipe(7)).
+  if (n != static_cast<ssize_t>(sizeof(report)) || !IsCallName(report))
+    return Failed(Error::Of(EPROTO, "read"));
   std::string path = report.on_path == 1 ? plan.args[0] : report.on_path == 2 ? plan.cwd : std::string();
-  outcome = Failed(Error::Of(report.err, report.call, std::move(path)));
-  outcome.by_joiner = message.sender == joiner;
+  Error error = Error::Of(report.err, report.call, std::move(path));
   if (strcmp(report.call, "TIOCGPTPEER") == 0 && (report.err == ENOTTY || report.err == EINVAL)) {
-    outcome.error =
-        std::move(outcome.error)
-            .With("ERR_UNSUPPORTED", "a terminal for an exec needs Linux 4.13 or later (TIOCGPTPEER)");
+    error = std::move(error).With("ERR_UNSUPPORTED",
+                                  "a terminal for an exec needs Linux 4.13 or later (TIOCGPTPEER)");
   }
-  return outcome;
+  return Failed(std::move(error));
 }
 
 }  // namespace lc::nsexec

@@ -70,15 +70,12 @@ struct Plan : PlanValues {
   const std::string* seccomp_program = nullptr;  // sock_filters; outlives the start
 };
 
-// Sent on the channel: kJoined by the joiner, the others by whom they are about. The end of file that
-// execve(2) makes by closing the channel is the outcome too.
+// What the joiner or the process writes into the report pipe when it cannot go on. The end of file that
+// execve(2) makes by closing the pipe is the outcome too.
 struct ChildReport {
-  enum Kind : uint32_t { kTerminal = 1, kFailed = 2, kJoined = 3 };
-  uint32_t kind = 0;
-  int32_t pid = 0;  // with kJoined
   int32_t err = 0;
-  char call[32] = {};
   uint32_t on_path = 0;  // 1: the error is about args[0]; 2: about cwd
+  char call[32] = {};
 };
 
 }  // namespace lc::nsexec

@@ -1,4 +1,4 @@
-// What the two tasks of an exec tell the parent. System calls only, as all of their steps.
+// How the two tasks of an exec report to the shim. System calls only, as all of their steps.
 #pragma once
 
 #include <cerrno>
@@ -7,17 +7,19 @@
 
 namespace lc::nsexec {
 
-// The number that the channel has once stdio is placed: the first one after it, so that one close_range(2)
-// closes the rest.
-inline constexpr int kChannel = 3;
+// The numbers of the two pipes to the shim once stdio is placed. They follow stdio, so that one close_range(2)
+// closes the rest. Both are pipes because a pipe carries no descriptors: whoever gets hold of one cannot pass
+// the shim a descriptor whose closing takes as long as it likes (a socket with SO_LINGER).
+inline constexpr int kReport = 3;  // the write end: a ChildReport goes into it
+inline constexpr int kGo = 4;      // the read end: a byte comes out of it when the process may execute
 
 enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
 
-[[noreturn]] void Fail(int channel, const char* call, int err, OnPath on_path = kNoPath);
+[[noreturn]] void Fail(int report, const char* call, int err, OnPath on_path = kNoPath);
 
 // Not for a call whose result was kept while others ran: errno is the last one's.
-inline void Check(int channel, bool good, const char* call, OnPath on_path = kNoPath) {
-  if (!good) Fail(channel, call, errno, on_path);
+inline void Check(int report, bool good, const char* call, OnPath on_path = kNoPath) {
+  if (!good) Fail(report, call, errno, on_path);
 }
 
 // Closes every descriptor above `last`; `highest` bounds the walk of kernels before Linux 5.9.

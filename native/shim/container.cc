@@ -135,6 +135,7 @@ void Container::OnChildSignal() {
     // Left waitable for a moment: while it is, its pid is nobody else's.
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) break;
     int status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
+    ExecClaim(info.si_pid);
     bool handled = ExecJoinerEnded(info.si_pid) || ExecEnded(info.si_pid, status);
     int ignored = 0;
     waitpid(info.si_pid, &ignored, 0);
@@ -169,7 +170,6 @@ void Container::Reap(pid_t pid, int status) {
     return;
   }
   if (start_) orphans_[pid] = status;
-  if (!joiners_.empty()) unclaimed_[pid] = launches_;
 }
 
 void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {

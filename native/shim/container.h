@@ -18,7 +18,7 @@
 #include "core/json.h"
 #include "core/result.h"
 #include "core/unique_fd.h"
-#include "nsexec/child_memory.h"
+#include "nsexec/parent.h"
 #include "shim/event_loop.h"
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
@@ -178,6 +178,7 @@ class Container {
   struct ExecOperation;
   std::optional<Error> Gone() const;
   Error OrGone(Error error) const;
+  Error WhyKilled() const;
   void Exec(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   Result<nsexec::Plan> ExecPlan(const JsonValue& request, std::string_view body);
   void ExecOpenStdio(const std::shared_ptr<ExecOperation>& exec);
@@ -186,7 +187,9 @@ class Container {
   bool ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const Error& error);
   void ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid);
   bool ExecJoinerEnded(pid_t pid);
-  void ForgetUnclaimed();
+  bool ExecRelaunch(const std::shared_ptr<ExecOperation>& exec);
+  void ExecClaim(pid_t pid);
+  void ExecCloseReport(ExecOperation* exec);
   Status ExecDirectory(const std::shared_ptr<ExecOperation>& exec);
   Status ExecName(const std::shared_ptr<ExecOperation>& exec);
   void ExecReport(const std::shared_ptr<ExecOperation>& exec);
@@ -250,20 +253,17 @@ class Container {
   int unrecorded_ = 0;  // exits that could not be written yet
   std::unique_ptr<StartOperation> start_;
   std::map<Asker, std::shared_ptr<ExecOperation>> execs_;
-  // First tasks of execs, until they are reaped, each with the number of its launch.
+  // First tasks of execs, until they are reaped, each with what it makes.
   struct Joiner {
     std::weak_ptr<ExecOperation> exec;
-    uint64_t launch = 0;
+    nsexec::PidSlot member;
   };
-  std::unordered_map<pid_t, Joiner> joiners_;
-  uint64_t launches_ = 0;
-  // Children that ended before any joiner named them, with the last launch before that.
-  std::unordered_map<pid_t, uint64_t> unclaimed_;
   std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
       exec_of_;  // execs whose process is there, until it runs or is reaped
   ExecRecords records_;
-  nsexec::ChildMemory child_memory_;
   nsexec::Bounding bounding_;
+  nsexec::Launcher launcher_{bounding_};
+  std::unordered_map<pid_t, Joiner> joiners_;
   uint32_t execs_started_ = 0;
   std::deque<std::unique_ptr<CheckpointOperation>> checkpoints_;  // the first one is under way
   std::vector<Asker> deleters_;

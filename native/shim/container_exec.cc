@@ -15,6 +15,7 @@
 #include "core/process_identity.h"
 #include "core/protection.h"
 #include "oci/process_json.h"
+#include "nsexec/terminal.h"
 #include "shim/container.h"
 #include "shim/descriptor_room.h"
 #include "shim/operations.h"
@@ -44,6 +45,12 @@ bool HasFlag(pid_t pid, uint64_t flag) {
   if (at == std::string::npos) return false;
   auto flags = ParseU64(std::string_view(*text).substr(at + 1, text->find(' ', at + 1) - at - 1));
   return flags && (*flags & flag) != 0;
+}
+
+// Not yet reaped. What a container that can trace joiners has written is no proof of it.
+bool IsChild(pid_t pid) {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 // Its first thread has ended while others run on.
@@ -96,6 +103,11 @@ Error Container::OrGone(Error error) const {
   if (!IsHeadless(Find("init")->pid)) return error;
   return std::move(error).With("ERR_UNSUPPORTED",
                                "the first thread of init has ended, and with it the way into its namespaces");
+}
+
+// The end of its container comes before the kill that was part of it.
+Error Container::WhyKilled() const {
+  return Gone().value_or(KilledBefore());
 }
 
 // A function of its own: the document takes 12 KiB of the stack, on which Exec() has others to call.
@@ -188,8 +200,7 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
   // What was logged so far is about an earlier process, should the pid be that of one.
   if (oom_log_.usable()) (void)ReadOomLog();
-  // The first child is to have no more of this process than later ones.
-  if (execs_started_ == 0 && child_memory_.Reserve(1)) child_memory_.KeepRest();
+  if (execs_started_ == 0) launcher_.KeepMemory();
   auto launched = ExecLaunch(exec);
   while (!launched && ExecOtherwise(exec, launched.error())) launched = ExecLaunch(exec);
   if (!launched) return ExecUndo(exec, launched.error());
@@ -208,12 +219,14 @@ Status Container::ExecLaunch(const std::shared_ptr<ExecOperation>& exec) {
   auto placed = target_->Place(&exec->plan, exec->follow_init);
   if (!placed) return placed;
   exec->clock.emplace();
-  auto started = nsexec::Start(exec->plan, &child_memory_, &bounding_);
+  auto started = launcher_.Start(exec->plan);
   if (!started) return started.error();
   exec->joiner = started->joiner;
-  joiners_[exec->joiner] = {exec, ++launches_};
-  exec->channel = std::move(started->channel);
-  return loop_.Watch(exec->channel.get(), EPOLLIN, [this, exec](uint32_t) { ExecReport(exec); });
+  exec->report = std::move(started->report);
+  exec->go = std::move(started->go);
+  exec->terminal_socket = std::move(started->terminal_socket);
+  joiners_[exec->joiner] = {exec, std::move(started->member)};
+  return Ok();
 }
 
 // True: what stood in the way of the joiner has another way around, which the next launch takes; each is
@@ -235,14 +248,6 @@ bool Container::ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const 
 // The process is there, and waits.
 void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid) {
   Process& process = *exec->process;
-  if (unclaimed_.erase(pid) > 0) {
-    // It has ended already and is reaped, so the number is nobody's; its reason may lie in the channel.
-    auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan, exec->joiner);
-    Error error = KilledBefore();
-    if (outcome.kind == nsexec::Outcome::Kind::kFailed) error = std::move(outcome.error);
-    if (!exec->failed) exec->failed = OrGone(std::move(error));
-    return ExecFail(exec);
-  }
   process.pid = pid;
   by_pid_[pid] = exec->process;
   exec_of_[pid] = exec;
@@ -254,16 +259,24 @@ void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid
     if (!stat) return ExecUndo(exec, stat.error());
     process.start = stat->start;
   }
+  if (exec->plan.terminal) {
+    auto master = nsexec::TakeTerminal(exec->terminal_socket.get());
+    exec->terminal_socket.Reset();
+    if (!master) return ExecUndo(exec, master.error());
+    exec->terminal = std::move(*master);
+  }
   if (exec->plan.attach_late) {
     auto attached = target_->AttachLate(pid, exec->plan);
     if (!attached) return ExecUndo(exec, attached.error());
   }
   auto named = ExecName(exec);
   if (!named) return ExecUndo(exec, named.error());
-  auto released = nsexec::Release(exec->channel.get());
+  auto released = nsexec::Release(exec->go.get());
   // A process that is gone has left a report of why, or has been killed: both are heard of.
-  if (!released && released.error().err != EPIPE && released.error().err != ECONNRESET)
-    return ExecUndo(exec, released.error());
+  if (!released && released.error().err != EPIPE) return ExecUndo(exec, released.error());
+  auto watched =
+      loop_.Watch(exec->report.get(), EPOLLIN, [this, exec](uint32_t) { (void)ExecReport(exec); });
+  if (!watched) ExecUndo(exec, watched.error());
 }
 
 // A pause that comes between the look at the freezer and the child's joining it stops the child in the
@@ -295,65 +308,30 @@ Status Container::ExecName(const std::shared_ptr<ExecOperation>& exec) {
 }
 
 void Container::ExecReport(const std::shared_ptr<ExecOperation>& exec) {
-  // So many a process of ours may send; the container, which may have got hold of the channel, could go on
-  // for ever.
-  constexpr int kMostReports = 4;
-  for (int reports = 0; exec->channel && reports < kMostReports; ++reports) {
-    auto outcome = nsexec::ReadOutcome(exec->channel.get(), exec->plan, exec->joiner);
-    switch (outcome.kind) {
-      case nsexec::Outcome::Kind::kAgain:
-        return;
-      case nsexec::Outcome::Kind::kJoined:
-        ExecJoined(exec, outcome.pid);
-        break;
-      case nsexec::Outcome::Kind::kTerminal:
-        exec->terminal = std::move(outcome.terminal);
-        break;
-      case nsexec::Outcome::Kind::kRunning:
-        return ExecStarted(exec);
-      case nsexec::Outcome::Kind::kFailed:
-        if (outcome.by_joiner && exec->process->pid == 0 && !exec->failed &&
-            ExecOtherwise(exec, outcome.error)) {
-          loop_.Unwatch(exec->channel.get());
-          exec->channel.Reset();
-          exec->joiner = 0;  // it ends by itself
-          auto launched = ExecLaunch(exec);
-          if (launched) return;
-          outcome.error = launched.error();
-        }
-        return ExecUndo(exec, std::move(outcome.error));
-    }
-  }
+  auto outcome = nsexec::ReadOutcome(exec->report.get(), exec->plan);
+  if (outcome.kind == nsexec::Outcome::Kind::kRunning) return ExecStarted(exec);
+  // Nothing more is read: the container, which may have got hold of the pipe, could go on for ever.
+  if (outcome.kind == nsexec::Outcome::Kind::kFailed) ExecUndo(exec, std::move(outcome.error));
+}
+
+void Container::ExecCloseReport(ExecOperation* exec) {
+  if (exec->report) loop_.Unwatch(exec->report.get());
+  exec->report.Reset();
+  exec->go.Reset();
 }
 
 void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
-  loop_.Unwatch(exec->channel.get());
-  exec->channel.Reset();
+  ExecCloseReport(exec.get());
   if (exec->failed) return;  // being undone; its end finishes that
   Process& process = *exec->process;
-  // The joiner has ended without a word; when it is reaped the exec fails.
-  if (process.pid == 0) {
-    exec->failed = OrGone(KilledBefore());
-    return;
-  }
-  // Whoever hears of the start may ask for the container's pids, and the joiner is to be none of them.
-  if (exec->joiner != 0 && !exec->ended) {
-    exec->executed = true;
-    return;
-  }
-  exec->executed = false;
   // Killed before execve: the end of file is no success. Under a filter that forbids even to tell of it, any
   // end is like that.
   bool filtered = exec->plan.seccomp_program != nullptr;
   siginfo_t info{};
   bool ended = waitid(P_PID, static_cast<id_t>(process.pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
                info.si_pid == process.pid;
-  // The end of file comes before the end can be waited for; what it cannot hide is a terminal that was not
-  // sent.
-  bool cut_off = exec->plan.terminal && !exec->terminal;
-  if (cut_off || ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid))) {
-    auto gone = Gone();
-    return ExecUndo(exec, gone ? *gone : KilledBefore());
+  if ((filtered || (ended && info.si_code != CLD_EXITED)) && NeverExecuted(process.pid)) {
+    return ExecUndo(exec, WhyKilled());
   }
   auto begun = process.stdio->Begin(std::move(exec->terminal), process.id);
   if (!begun) return ExecUndo(exec, begun.error());
@@ -374,7 +352,7 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
     records_.Prepare();
     // The heap grows in the beginning and hardly later; what is new is still known to later children, at a
     // cost.
-    if (std::has_single_bit(++execs_started_) || execs_started_ % 512 == 0) child_memory_.KeepRest();
+    if (std::has_single_bit(++execs_started_) || execs_started_ % 512 == 0) launcher_.KeepMemory();
   });
   if (Without("flat-resources")) (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
@@ -452,8 +430,7 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   if (exec->answered) return;
   exec->answered = true;
   ExecCancelTimers(exec);  // which would hold all that it has until its timeout
-  if (exec->channel) loop_.Unwatch(exec->channel.get());
-  exec->channel.Reset();
+  ExecCloseReport(exec.get());
   if (!exec->directory.empty()) (void)records_.Remove(exec->directory);
   processes_.erase(exec->process->id);
   ReplyError(exec->asker, *exec->failed);
@@ -461,13 +438,19 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   ExecForget(*exec);
 }
 
-// What ended before the oldest of the joiners was launched is no process of theirs; its number may come
-// again.
-void Container::ForgetUnclaimed() {
-  if (unclaimed_.empty()) return;
-  uint64_t oldest = launches_ + 1;
-  for (const auto& [pid, joiner] : joiners_) oldest = std::min(oldest, joiner.launch);
-  std::erase_if(unclaimed_, [oldest](const auto& ended) { return ended.second < oldest; });
+// Another way for an exec whose joiner could not make the process; false when there is none.
+bool Container::ExecRelaunch(const std::shared_ptr<ExecOperation>& exec) {
+  auto outcome = nsexec::ReadOutcome(exec->report.get(), exec->plan);
+  Error error = WhyKilled();
+  if (outcome.kind == nsexec::Outcome::Kind::kFailed) error = std::move(outcome.error);
+  ExecCloseReport(exec.get());
+  while (ExecOtherwise(exec, error)) {
+    auto launched = ExecLaunch(exec);
+    if (launched) return true;
+    error = std::move(launched.error());
+  }
+  exec->failed = OrGone(std::move(error));
+  return false;
 }
 
 // The joiner's end, as a rule after it has made the process. Called while it is a zombie.
@@ -475,25 +458,33 @@ bool Container::ExecJoinerEnded(pid_t pid) {
   auto known = joiners_.find(pid);
   if (known == joiners_.end()) return false;
   auto exec = known->second.exec.lock();
+  const pid_t member = known->second.member.pid();
   joiners_.erase(known);
-  if (exec != nullptr && exec->joiner == pid && !exec->answered) {
-    // What it said before its end comes first.
-    if (exec->process->pid == 0) ExecReport(exec);
-    if (exec->joiner == pid) exec->joiner = 0;
-    // Once it is reaped.
-    if (exec->executed) {
-      loop_.Defer([this, exec] {
-        if (exec->executed && !exec->failed) ExecStarted(exec);
-      });
+  const bool wanted = exec != nullptr && !exec->answered;
+  if (wanted) exec->joiner = 0;
+  if (member != 0 && !by_pid_.contains(member) && IsChild(member)) {
+    if (wanted) {
+      ExecJoined(exec, member);
+    } else {
+      kill(member, SIGKILL);
+      Linger(member, kEndFreedMs);
     }
-    if (exec->process->pid == 0 && exec->joiner == 0 && !exec->answered) {
-      ExecCancelTimers(exec);
-      if (!exec->failed) exec->failed = OrGone(KilledBefore());
-      ExecFail(exec);
-    }
+  } else if (wanted && exec->process->pid == 0 && (exec->failed || !ExecRelaunch(exec))) {
+    ExecFail(exec);
   }
-  ForgetUnclaimed();
   return true;
+}
+
+// A process that ends before its joiner does is known by what the kernel wrote.
+void Container::ExecClaim(pid_t pid) {
+  if (joiners_.empty() || by_pid_.contains(pid) || joiners_.contains(pid)) return;
+  for (auto& [joiner, launched] : joiners_) {
+    if (launched.member.pid() != pid) continue;
+    launched.member = {};
+    auto exec = launched.exec.lock();
+    if (exec != nullptr && !exec->answered && exec->process->pid == 0) ExecJoined(exec, pid);
+    return;
+  }
 }
 
 // An exec that is still under way has ended: before it ran, and then it never was, or after, and then its
@@ -504,13 +495,12 @@ bool Container::ExecEnded(pid_t pid, int) {
   if (known == exec_of_.end()) return false;
   auto exec = known->second.lock();
   if (exec == nullptr) return false;
-  exec->ended = true;
   if (!exec->failed) ExecReport(exec);
-  // The joiner, or a container that has got hold of it, may still have the channel open: then no end of file
+  // The joiner, or a container that has got hold of it, may still have the pipe open: then no end of file
   // comes.
-  if (!exec->failed && (exec->channel || exec->executed)) {
+  if (!exec->failed && exec->report) {
     if (NeverExecuted(pid)) {
-      exec->failed = OrGone(KilledBefore());
+      exec->failed = WhyKilled();
     } else {
       ExecStarted(exec);
     }

@@ -78,7 +78,8 @@ bool Is(int fd, uint64_t device, uint64_t inode) {
 FileSink::FileSink(UniqueFd file, std::string path) : file_(std::move(file)), path_(std::move(path)) {
   struct stat st {};
   if (!file_ || fstat(file_.get(), &st) != 0) return;
-  appends_ = (fcntl(file_.get(), F_GETFL) & O_APPEND) != 0;
+  const int flags = fcntl(file_.get(), F_GETFL);
+  appends_ = flags >= 0 && (flags & O_APPEND) != 0;
   device_ = st.st_dev;
   inode_ = st.st_ino;
 }

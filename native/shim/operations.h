@@ -78,10 +78,10 @@ struct Container::ExecOperation {
   std::optional<StartClock> clock;
   bool follow_init = false;
   bool reopened = false;
-  bool executed = false;  // and to be told once the joiner is reaped
-  bool ended = false;
   bool answered = false;
-  UniqueFd channel;
+  UniqueFd report;
+  UniqueFd go;
+  UniqueFd terminal_socket;
   UniqueFd terminal;
   EventLoop::TimerId timer = 0;
   EventLoop::TimerId retry = 0;

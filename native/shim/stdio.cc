@@ -44,10 +44,14 @@ bool IsSame(int fd, int other) {
 // nor written.
 Status Allowed(int stream, int fd) {
   std::string name = kNames[stream];
-  const mode_t kind = KindOf(fd);
+  struct stat st {};
+  if (fstat(fd, &st) != 0) return Error::Sys("fstat");
+  const mode_t kind = st.st_mode & S_IFMT;
   if (kind == S_IFDIR)
     return Error::Coded("ERR_INVALID_ARG_VALUE", name + " is a directory, which a container must not hold");
-  if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return Error::Sys("fcntl");
+  if ((flags & O_PATH) != 0)
     return Error::Coded("ERR_INVALID_ARG_VALUE",
                         name + " is open with O_PATH, for neither reading nor writing");
   if (kind == S_IFREG || kind == S_IFIFO || kind == S_IFSOCK || kind == S_IFCHR || kind == S_IFBLK)
@@ -57,7 +61,9 @@ Status Allowed(int stream, int fd) {
 
 // A blocking open file beside `fd`, whose own flags stay as they are. Empty where it cannot be opened again.
 UniqueFd ReopenBlocking(int fd) {
-  UniqueFd again = Reopen(fd, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK);
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return {};
+  UniqueFd again = Reopen(fd, (flags & O_ACCMODE) | O_NONBLOCK);
   if (again) SetBlocking(again.get(), true);
   return again;
 }
@@ -78,7 +84,9 @@ Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
   if (!IsFifo(spec->path)) {
     UniqueFd file(open(spec->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     if (!file) return Error::Sys("open", spec->path);
-    if (KindOf(file.get()) == S_IFREG && !spec->direct && !terminal) return TakeInputFile(std::move(file));
+    const mode_t kind = KindOf(file.get());
+    if (kind == 0) return Error::Sys("fstat", spec->path);
+    if (kind == S_IFREG && !spec->direct && !terminal) return TakeInputFile(std::move(file));
     SetBlocking(file.get(), true);
     child_[0] = std::move(file);
     return Ok();
@@ -155,7 +163,9 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
     constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
     UniqueFd file(open(path, kFlags, 0600));
     if (!file) return Error::Sys("open", spec->path);
-    if (KindOf(file.get()) == S_IFREG && !spec->direct && !terminal) {
+    const mode_t kind = KindOf(file.get());
+    if (kind == 0) return Error::Sys("fstat", spec->path);
+    if (kind == S_IFREG && !spec->direct && !terminal) {
       auto taken = TakeOutputFile(FileSink(std::move(file), spec->path), stream, directory);
       return taken ? Result<bool>(true) : taken.error();
     }
@@ -197,9 +207,11 @@ Status ProcessStdio::TakeOutputFile(FileSink sink, int stream, const std::string
 // program that uses the same open file; to clear it there would make that program wait.
 Status ProcessStdio::TakeFd(StdioSpec* spec, int stream, const std::string& directory) {
   UniqueFd fd = std::move(spec->fd);
-  int flags = fcntl(fd.get(), F_GETFL);
-  bool waits = flags >= 0 && (flags & (O_NONBLOCK | O_PATH)) == 0;
-  mode_t kind = KindOf(fd.get());
+  const int flags = fcntl(fd.get(), F_GETFL);
+  if (flags < 0) return Error::Sys("fcntl");
+  bool waits = (flags & (O_NONBLOCK | O_PATH)) == 0;
+  const mode_t kind = KindOf(fd.get());
+  if (kind == 0) return Error::Sys("fstat");
   if (kind == S_IFREG && !spec->direct && (flags & O_PATH) == 0) {
     if (stream == 0) return TakeInputFile(std::move(fd));
     return TakeOutputFile(FileSink(std::move(fd), {}), stream, directory);
@@ -292,7 +304,9 @@ void ProcessStdio::GuardDevice(int stream) {
   const bool stateless = S_ISBLK(st.st_mode) || (S_ISCHR(st.st_mode) && major(st.st_rdev) == kMemoryMajor);
   if (!stateless && !(S_ISCHR(st.st_mode) && own_[stream])) return;
   const off_t at = lseek(fd.get(), 0, SEEK_CUR);
-  UniqueFd again = OpenOnReadOnlyMount(fd.get(), (fcntl(fd.get(), F_GETFL) & kKeptFlags) | O_NONBLOCK);
+  const int flags = fcntl(fd.get(), F_GETFL);
+  if (flags < 0) return;
+  UniqueFd again = OpenOnReadOnlyMount(fd.get(), (flags & kKeptFlags) | O_NONBLOCK);
   if (!again) return;
   SetBlocking(again.get(), true);
   if (at > 0) lseek(again.get(), at, SEEK_SET);

@@ -13,11 +13,13 @@
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "core/process_identity.h"
 #include "nsexec/parent.h"
+#include "nsexec/terminal.h"
 
 using lc::nsexec::Outcome;
 
@@ -44,38 +46,33 @@ int StatusOf(pid_t pid) {
   return status;
 }
 
-Outcome Await(int channel, const lc::nsexec::Plan& plan, pid_t joiner = 0) {
+Outcome Await(int report, const lc::nsexec::Plan& plan) {
   for (;;) {
-    pollfd wait{channel, POLLIN, 0};
+    pollfd wait{report, POLLIN, 0};
     poll(&wait, 1, 5000);
-    Outcome outcome = lc::nsexec::ReadOutcome(channel, plan, joiner);
+    Outcome outcome = lc::nsexec::ReadOutcome(report, plan);
     if (outcome.kind != Outcome::Kind::kAgain) return outcome;
   }
 }
 
-// A process that waits for its release, or the joiner's word of why there is none.
+// A process that waits for its release, or no pid and the joiner's report of why there is none.
 struct Waiting {
   pid_t pid = 0;
-  lc::UniqueFd channel;
-  Outcome joined;
+  lc::UniqueFd report;
+  lc::UniqueFd go;
 };
 
-lc::Result<Waiting> StartBy(const lc::nsexec::Plan& plan, lc::nsexec::ChildMemory* memory,
-                            lc::nsexec::Bounding* bounding) {
-  auto started = lc::nsexec::Start(plan, memory, bounding);
+lc::Result<Waiting> StartBy(const lc::nsexec::Plan& plan, lc::nsexec::Launcher* launcher) {
+  auto started = launcher->Start(plan);
   if (!started) return started.error();
-  Waiting out;
-  out.joined = Await(started->channel.get(), plan, started->joiner);
-  out.pid = out.joined.pid;
-  out.channel = std::move(started->channel);
   StatusOf(started->joiner);
-  return out;
+  return Waiting{started->member.pid(), std::move(started->report), std::move(started->go)};
 }
 
 auto StartIt(const lc::nsexec::Plan& plan) {
-  static lc::nsexec::ChildMemory memory;
   static lc::nsexec::Bounding bounding;
-  return StartBy(plan, &memory, &bounding);
+  static lc::nsexec::Launcher launcher(bounding);
+  return StartBy(plan, &launcher);
 }
 
 // A process in a time namespace of its own, which ends with the test. Neither runc 1.1 nor crun 1.8 makes one
@@ -122,8 +119,8 @@ std::string OutputOf(lc::nsexec::Plan* plan) {
   plan->stdio[1] = ends[1];
   auto started = StartIt(*plan);
   REQUIRE(started.ok());
-  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-  auto outcome = Await(started->channel.get(), *plan);
+  REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+  auto outcome = Await(started->report.get(), *plan);
   CAPTURE(outcome.error.call);
   CHECK(outcome.kind == Outcome::Kind::kRunning);
   StatusOf(started->pid);
@@ -163,15 +160,15 @@ TEST_CASE("children have the bounding set that they are to have, whichever task 
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   pid_t narrowed = fork();  // it does not get back what it gives up
   if (narrowed == 0) {
-    lc::nsexec::ChildMemory memory;
     lc::nsexec::Bounding bounding;
+    lc::nsexec::Launcher launcher(bounding);
     const uint64_t whole = bounding.HeldFor(0);
     for (uint64_t wanted : {kFew, kFew, kKill, whole, kFew, whole}) {
       auto plan = PlanOf({"grep", "CapBnd", "/proc/self/status"}, ends[1]);
       plan.bounding = wanted;
-      auto started = StartBy(plan, &memory, &bounding);
-      if (!started || !lc::nsexec::Release(started->channel.get())) _exit(1);
-      if (Await(started->channel.get(), plan).kind != Outcome::Kind::kRunning) _exit(2);
+      auto started = StartBy(plan, &launcher);
+      if (!started || !lc::nsexec::Release(started->go.get())) _exit(1);
+      if (Await(started->report.get(), plan).kind != Outcome::Kind::kRunning) _exit(2);
       if (StatusOf(started->pid) != 0) _exit(3);
     }
     // What it is now, and what its second task still is.
@@ -199,9 +196,10 @@ TEST_CASE("a pid that is another process by now is not followed into its namespa
   plan.init_start = 1;
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  CHECK(started->joined.kind == Outcome::Kind::kFailed);
-  CHECK(started->joined.by_joiner);
-  CHECK(started->joined.error.err == ESRCH);
+  CHECK(started->pid == 0);
+  auto outcome = Await(started->report.get(), plan);
+  CHECK(outcome.kind == Outcome::Kind::kFailed);
+  CHECK(outcome.error.err == ESRCH);
 }
 
 TEST_CASE("a program found by PATH runs with its environment, and its end is its own") {
@@ -210,8 +208,8 @@ TEST_CASE("a program found by PATH runs with its environment, and its end is its
   auto plan = PlanOf({"sh", "-c", "echo $A $HOME; exit 7"}, ends[1]);
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+  CHECK(Await(started->report.get(), plan).kind == Outcome::Kind::kRunning);
   CHECK(WEXITSTATUS(StatusOf(started->pid)) == 7);
   close(ends[1]);
   char text[64] = {};
@@ -230,8 +228,8 @@ TEST_CASE("what cannot be executed is reported with errno and path") {
     auto plan = PlanOf(bad.args, -1);
     auto started = StartIt(plan);
     REQUIRE(started.ok());
-    REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-    auto outcome = Await(started->channel.get(), plan);
+    REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+    auto outcome = Await(started->report.get(), plan);
     REQUIRE(outcome.kind == Outcome::Kind::kFailed);
     CHECK(outcome.error.err == bad.err);
     CHECK(outcome.error.call == "execve");
@@ -243,8 +241,8 @@ TEST_CASE("what cannot be executed is reported with errno and path") {
   auto started = StartIt(plan);
   REQUIRE(started.ok());
   // It may have failed already, and be gone.
-  (void)lc::nsexec::Release(started->channel.get());
-  auto outcome = Await(started->channel.get(), plan);
+  (void)lc::nsexec::Release(started->go.get());
+  auto outcome = Await(started->report.get(), plan);
   REQUIRE(outcome.kind == Outcome::Kind::kFailed);
   CHECK(outcome.error.path == "/does/not/exist");
   StatusOf(started->pid);
@@ -254,7 +252,7 @@ TEST_CASE("without a release the program never runs") {
   auto plan = PlanOf({"/bin/sh", "-c", "exit 7"}, -1);
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  started->channel.Reset();
+  started->go.Reset();
   CHECK(WEXITSTATUS(StatusOf(started->pid)) == 127);
 }
 
@@ -265,8 +263,8 @@ TEST_CASE("no descriptor but the standard ones reaches the program") {
   auto plan = PlanOf({"/bin/sh", "-c", "cd /proc/self/fd && echo *"}, ends[1]);
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+  CHECK(Await(started->report.get(), plan).kind == Outcome::Kind::kRunning);
   StatusOf(started->pid);
   close(leak);
   close(ends[1]);
@@ -277,16 +275,51 @@ TEST_CASE("no descriptor but the standard ones reaches the program") {
   CHECK((std::string(text) == "0 1 2 3\n" || std::string(text) == "0 1 2\n"));
 }
 
-TEST_CASE("what a stranger sends on the channel makes no process, no terminal and no endless error") {
+TEST_CASE("what a stranger writes into the report pipe is a protocol error and nothing else") {
   auto plan = PlanOf({"/bin/true"}, -1);
-  plan.terminal = true;
   int ends[2];
-  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
-  const int on = 1;
-  REQUIRE(setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0);
-  auto received = [&](const lc::nsexec::ChildReport& report, size_t size, std::vector<int> fds) {
+  REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  auto received = [&](const lc::nsexec::ChildReport& report, size_t size) {
+    REQUIRE(write(ends[1], &report, size) == static_cast<ssize_t>(size));
+    return lc::nsexec::ReadOutcome(ends[0], plan);
+  };
+  lc::nsexec::ChildReport report;
+  CHECK(received(report, sizeof(report)).error.err == EPROTO);
+  memset(report.call, 'x', sizeof(report.call));
+  CHECK(received(report, sizeof(report)).error.err == EPROTO);
+  strncpy(report.call, "exec\n\x1b[31m", sizeof(report.call));
+  CHECK(received(report, sizeof(report)).error.err == EPROTO);
+  strncpy(report.call, "execve", sizeof(report.call));
+  CHECK(received(report, 7).error.err == EPROTO);
+  report.err = EPERM;
+  report.on_path = 77;
+  auto outcome = received(report, sizeof(report));
+  CHECK(outcome.error.err == EPERM);
+  CHECK(outcome.error.path.empty());
+  CHECK(lc::nsexec::ReadOutcome(ends[0], plan).kind == Outcome::Kind::kAgain);
+  for (int fd : ends) close(fd);
+}
+
+TEST_CASE("a go pipe that somebody else has filled does not hold up the release") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  std::string page(4096, 'x');
+  while (write(ends[1], page.data(), page.size()) > 0) {
+  }
+  CHECK(lc::nsexec::Release(ends[1]).ok());
+  close(ends[0]);
+  signal(SIGPIPE, SIG_IGN);
+  CHECK(lc::nsexec::Release(ends[1]).error().err == EPIPE);
+  close(ends[1]);
+}
+
+TEST_CASE("only what is a terminal's master is taken for one") {
+  auto taken = [](std::vector<int> fds) {
+    int pair[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    char text = 0;
     alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
-    iovec data{const_cast<lc::nsexec::ChildReport*>(&report), size};
+    iovec data{&text, sizeof(text)};
     msghdr message{};
     message.msg_iov = &data;
     message.msg_iovlen = 1;
@@ -299,31 +332,40 @@ TEST_CASE("what a stranger sends on the channel makes no process, no terminal an
       header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
       memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
     }
-    REQUIRE(sendmsg(ends[1], &message, 0) == static_cast<ssize_t>(size));
-    const pid_t somebody_else = 1;
-    return lc::nsexec::ReadOutcome(ends[0], plan, somebody_else);
+    REQUIRE(sendmsg(pair[1], &message, 0) == 1);
+    auto terminal = lc::nsexec::TakeTerminal(pair[0]);
+    close(pair[0]);
+    close(pair[1]);
+    return terminal;
   };
-  const int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  lc::nsexec::ChildReport report;
-  report.kind = lc::nsexec::ChildReport::kJoined;
-  report.pid = 1;
-  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
-  report.kind = lc::nsexec::ChildReport::kTerminal;
-  CHECK(received(report, sizeof(report), {}).error.err == EMFILE);
-  CHECK(received(report, sizeof(report), {before}).error.err == ENODEV);
-  CHECK(received(report, sizeof(report), {before, before, before, before}).error.err == ENODEV);
-  report.kind = lc::nsexec::ChildReport::kFailed;
-  memset(report.call, 'x', sizeof(report.call));
-  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
-  strncpy(report.call, "exec\n\x1b[31m", sizeof(report.call));
-  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
-  CHECK(received(report, 7, {}).error.err == EPROTO);
-  report.kind = 77;
-  CHECK(received(report, sizeof(report), {}).error.err == EPROTO);
-  // Whatever came along has been closed.
-  const int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  CHECK(after == before + 1);
-  for (int fd : {before, after, ends[0], ends[1]}) close(fd);
+  const int null_device = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  CHECK(taken({}).error().err == EMFILE);
+  CHECK(taken({null_device}).error().err == ENODEV);
+  const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  REQUIRE(master >= 0);
+  CHECK(taken({master}).ok());
+  const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  CHECK(next == master + 1);
+  for (int fd : {null_device, master, next}) close(fd);
+}
+
+TEST_CASE("a slot holds no pid until the kernel writes one, and is used again") {
+  lc::nsexec::PidSlots slots;
+  std::vector<lc::nsexec::PidSlot> taken;
+  for (size_t i = 0; i < lc::nsexec::PidSlots::kBytes / 8; ++i) {
+    auto slot = slots.Take();
+    REQUIRE(slot.ok());
+    taken.push_back(std::move(*slot));
+  }
+  CHECK(slots.Take().error().err == EAGAIN);
+  pid_t* place = taken[7].address();
+  *place = 4711;
+  CHECK(taken[7].pid() == 4711);
+  taken[7] = {};
+  auto again = slots.Take();
+  REQUIRE(again.ok());
+  CHECK(again->address() == place);
+  CHECK(again->pid() == 0);
 }
 
 TEST_CASE("the environment has each name once, with its last value, however many there are") {
@@ -338,8 +380,8 @@ TEST_CASE("the environment has each name once, with its last value, however many
   plan.stdio[1] = ends[1];
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-  CHECK(Await(started->channel.get(), plan).kind == Outcome::Kind::kRunning);
+  REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+  CHECK(Await(started->report.get(), plan).kind == Outcome::Kind::kRunning);
   StatusOf(started->pid);
   close(ends[1]);
   char text[64] = {};
@@ -355,8 +397,8 @@ TEST_CASE("a name that no file can have is looked for in no entry of PATH") {
   plan.env = {path};
   auto started = StartIt(plan);
   REQUIRE(started.ok());
-  REQUIRE(lc::nsexec::Release(started->channel.get()).ok());
-  auto outcome = Await(started->channel.get(), plan);
+  REQUIRE(lc::nsexec::Release(started->go.get()).ok());
+  auto outcome = Await(started->report.get(), plan);
   CHECK(outcome.kind == Outcome::Kind::kFailed);
   CHECK(outcome.error.err == ENOENT);
   StatusOf(started->pid);

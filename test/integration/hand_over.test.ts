@@ -7,9 +7,19 @@ import { describe, expect, test } from 'vitest'
 import type { Process } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
+import { statusLine } from '../support/processes.js'
 import { eventually } from '../support/wait.js'
 
 const sh = (code: string): { args: string[] } => ({ args: ['/bin/sh', '-c', code] })
+
+/** False also for one that is gone. */
+function ignoresHangup(pid: number): boolean {
+  try {
+    return (BigInt(`0x${statusLine(pid, 'SigIgn')}`) & 1n) === 1n
+  } catch {
+    return false
+  }
+}
 
 /** A slow destination: takes `pauseMs` for each chunk. */
 class Slow extends Writable {
@@ -164,6 +174,8 @@ describe.skipIf(cannotRunContainers()).each(runtimes)('wait() and its readers, %
         },
         { stdout: 'pipe' },
       )
+      // A terminal that is let go of before that ends the shell by SIGHUP.
+      await eventually('the shell ignores SIGHUP', () => job.state === 'stopped' || ignoresHangup(job.pid))
       const begun = begin(job)
       expect((await job.wait()).exitCode).toBe(5)
       // Found once, it is known.
