@@ -33,7 +33,8 @@ namespace lc::nsexec {
   failure.err = err;
   failure.on_path = on_path;
   strncpy(failure.call, call, sizeof(failure.call) - 1);
-  // write(2) is a call that hardly any seccomp filter forbids. Without a reader SIGPIPE ends this task as well.
+  // write(2) is a call that hardly any seccomp filter forbids. Without a reader SIGPIPE ends this task as
+  // well.
   (void)!write(report, &failure, sizeof(failure));
   // The filter may forbid these as well, and libc's _exit would try for ever.
   syscall(SYS_exit_group, 127);

@@ -29,8 +29,8 @@ class Launcher {
   // Starts the joiner. It makes the process, which sets itself up and waits, before execve, for Release():
   // what must be on disk before the program runs is written in between. The joiner then ends, and only then
   // `member` and the report are final: whatever comes into the pipe while there is no process is the joiner's
-  // own. Signals: the process clears the mask; dispositions must be the default ones already. The bounding set
-  // is narrowed to what the first plan asks for.
+  // own. Signals: the process clears the mask; dispositions must be the default ones already. The bounding
+  // set is narrowed to what the first plan asks for.
   Result<Started> Start(const Plan& plan);
 
   // Keeps the memory that this process has now from later children: see ChildMemory::KeepRest().

@@ -8,8 +8,8 @@
 namespace lc::nsexec {
 
 // Opens a new terminal in the container's mount namespace, sends the master over `plan.terminal_socket` and
-// closes it. The slave's descriptor. By system calls alone, and before the process exists: the container never
-// sees a task that holds the master or the socket.
+// closes it. The slave's descriptor. By system calls alone, and before the process exists: the container
+// never sees a task that holds the master or the socket.
 int OpenTerminal(const ChildPlan& plan);
 
 // The master that a joiner sent, once the joiner has ended. EMFILE: there was no number left for it. ENODEV:

@@ -14,8 +14,8 @@
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "core/protection.h"
-#include "oci/process_json.h"
 #include "nsexec/terminal.h"
+#include "oci/process_json.h"
 #include "shim/container.h"
 #include "shim/descriptor_room.h"
 #include "shim/operations.h"
@@ -274,8 +274,7 @@ void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid
   auto released = nsexec::Release(exec->go.get());
   // A process that is gone has left a report of why, or has been killed: both are heard of.
   if (!released && released.error().err != EPIPE) return ExecUndo(exec, released.error());
-  auto watched =
-      loop_.Watch(exec->report.get(), EPOLLIN, [this, exec](uint32_t) { (void)ExecReport(exec); });
+  auto watched = loop_.Watch(exec->report.get(), EPOLLIN, [this, exec](uint32_t) { (void)ExecReport(exec); });
   if (!watched) ExecUndo(exec, watched.error());
 }
 
