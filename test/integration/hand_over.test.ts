@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import type { Process } from '../../lib/index.js'
 import { useContainers } from '../support/containers.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
-import { statusLine } from '../support/processes.js'
+import { statusLine } from '../support/processes.mjs'
 import { eventually } from '../support/wait.js'
 
 const sh = (code: string): { args: string[] } => ({ args: ['/bin/sh', '-c', code] })

@@ -86,7 +86,11 @@ describe.skipIf(skip).each(runtimes)('what an exec shows, %s', (runtime) => {
     const worker = async (share: number): Promise<void> => {
       for (let n = 0; n < share; ++n) {
         const terminal = n % 4 === 3
-        const job = await container.exec(`job-${++serial}`, { args: ['/bin/true'], terminal }, { stdout: 'pipe' })
+        const job = await container.exec(
+          `job-${++serial}`,
+          { args: ['/bin/true'], terminal },
+          { stdout: 'pipe' },
+        )
         job.stdout?.resume()
         await job.wait()
         await container.removeProcess(job.id)
