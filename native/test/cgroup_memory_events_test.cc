@@ -41,10 +41,9 @@ TEST_CASE("memory events: a process is killed") {
   if (const std::string* memory = cgroup.paths.Find("memory")) {
     REQUIRE(lc_test::Put(*memory + "/memory.limit_in_bytes", "8388608"));
     (void)lc_test::Put(*memory + "/memory.memsw.limit_in_bytes", "8388608");
-  } else if (lc_test::Put(cgroup.paths.unified + "/memory.max", "8388608")) {
-    (void)lc_test::Put(cgroup.paths.unified + "/memory.swap.max", "0");
   } else {
-    return;
+    REQUIRE(lc_test::Put(cgroup.paths.unified + "/memory.max", "8388608"));
+    (void)lc_test::Put(cgroup.paths.unified + "/memory.swap.max", "0");
   }
   auto kills = [&] {
     return lc::ParseMemoryEvents(lc_test::ReadOrEmpty(lc::MemoryEventsFile(cgroup.paths))).oom_kill;

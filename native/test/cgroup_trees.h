@@ -2,6 +2,7 @@
 // in them.
 #pragma once
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -79,11 +80,32 @@ inline bool Put(const std::string& path, const std::string& text) {
   return lc::WriteOnceAt(AT_FDCWD, path, text).ok();
 }
 
+// True: the test has nothing to do on this machine. Where CI is set that fails the test.
+inline bool CannotRun(bool unable, const char* why) {
+  if (unable && getenv("CI") != nullptr) FAIL(why);
+  return unable;
+}
+
+// For doctest::skip(), of a test that needs this v1 controller, with this file where one is named. Such a
+// test is skipped visibly here and runs on a machine of another layout (make vm-test).
+inline bool LacksV1(const char* controller, const std::string& file = "") {
+  auto layout = lc::ReadLayout();
+  const lc::CgroupMount* mount = layout ? layout->FindV1(controller) : nullptr;
+  return mount == nullptr || access((mount->mount_point + "/" + file).c_str(), F_OK) != 0;
+}
+inline bool LacksV2() {
+  auto layout = lc::ReadLayout();
+  return !layout || layout->FindV2() == nullptr;
+}
+inline bool IsNotV2Only() {
+  auto layout = lc::ReadLayout();
+  return !layout || layout->mode() != lc::CgroupMode::kV2;
+}
+
 // Cgroups of our own in every hierarchy of the machine, at the root of each mount; removed with what lives in
 // them.
 class RealCgroup {
  public:
-  // Not as root, or without cgroups: usable() is false and the test has nothing to do.
   explicit RealCgroup(const std::string& name) {
     auto layout = lc::ReadLayout();
     if (!layout || geteuid() != 0) return;
@@ -107,7 +129,11 @@ class RealCgroup {
   RealCgroup(const RealCgroup&) = delete;
   RealCgroup& operator=(const RealCgroup&) = delete;
 
-  bool usable() const { return usable_; }
+  // False if this machine lets nobody make cgroups, or this program is not root: the test has nothing to do.
+  // Fails the test where CI is set.
+  bool usable() const {
+    return !CannotRun(!usable_, "no cgroup can be made here: not root, or none is mounted");
+  }
   std::set<std::string> Directories() const {
     std::set<std::string> out;
     for (const auto& controller : paths.v1) out.insert(controller.path);

@@ -119,7 +119,7 @@ TEST_CASE("container: a record of a later container is not this one's") {
 
 TEST_CASE("container: an update writes the kernel's files and the record, or neither") {
   RealCgroup cgroup("live-update");
-  if (!cgroup.usable() || PidsMax(cgroup).empty()) return;
+  if (!cgroup.usable()) return;
   Recorded web(&cgroup);
   auto updated = web.live->Update(R"({"pids":{"limit":7}})", {});
   REQUIRE_MESSAGE(updated.ok(), updated.error().text);
@@ -144,7 +144,7 @@ TEST_CASE("container: an update writes the kernel's files and the record, or nei
 
 TEST_CASE("container: updates take turns, and follow a record whose directory was replaced") {
   RealCgroup cgroup("live-turns");
-  if (!cgroup.usable() || PidsMax(cgroup).empty()) return;
+  if (!cgroup.usable()) return;
   Recorded web(&cgroup);
   const std::string directory = web.tree.path + "/web";
   REQUIRE(web.live->Update(R"({"pids":{"limit":7}})", {}).ok());  // keeps the directory open
@@ -169,7 +169,7 @@ TEST_CASE("container: updates take turns, and follow a record whose directory wa
 
 TEST_CASE("container: what is kept open is released") {
   RealCgroup cgroup("live-release");
-  if (!cgroup.usable() || PidsMax(cgroup).empty()) return;
+  if (!cgroup.usable()) return;
   Recorded web(&cgroup);
   REQUIRE(web.live->ReadStats().ok());
   REQUIRE(web.live->Update(R"({"pids":{"limit":7}})", {}).ok());
