@@ -82,6 +82,63 @@ export function checkObject(value: unknown, name: string): asserts value is obje
   }
 }
 
+/** The keys of an options type: the compiler refuses a table that lacks one or has one too many. */
+export type Keys<Options> = Readonly<Record<Options extends unknown ? keyof Options : never, true>>
+
+/** How many letters must change to make `b` of `a`; two that are swapped count as one. Letter case does not count. */
+function distance(a: string, b: string): number {
+  const [from, to] = [a.toLowerCase(), b.toLowerCase()]
+  let [beforeLast, last] = [[] as number[], Array.from({ length: to.length + 1 }, (_, column) => column)]
+  for (let row = 1; row <= from.length; ++row) {
+    const next = [row]
+    for (let column = 1; column <= to.length; ++column) {
+      const isSame = from[row - 1] === to[column - 1]
+      const isSwapped =
+        row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]
+      next[column] = Math.min(
+        (last[column] as number) + 1,
+        (next[column - 1] as number) + 1,
+        (last[column - 1] as number) + (isSame ? 0 : 1),
+        isSwapped ? (beforeLast[column - 2] as number) + 1 : Infinity,
+      )
+    }
+    ;[beforeLast, last] = [last, next]
+  }
+  return last[to.length] as number
+}
+
+/** The end of a message about an unknown word: the nearest known one, or all of them when none is near. */
+export function didYouMean(word: string, known: readonly string[]): string {
+  const nearest = known
+    .map((name) => ({ name, away: distance(word, name) }))
+    .sort((a, b) => a.away - b.away)[0]
+  if (!nearest) return ''
+  const isNear = nearest.away <= Math.max(2, Math.min(word.length, nearest.name.length) / 2)
+  return isNear ? `; did you mean ${show(nearest.name)}?` : `; known: ${known.join(', ')}`
+}
+
+/**
+ * Refuses a key that is not known: a misspelt option must never run less confined. A key whose value is undefined is
+ * ignored. Inherited keys count.
+ */
+export function checkKeys(value: object, name: string, keys: Readonly<Record<string, true>>): void {
+  for (const key in value) {
+    if (Object.hasOwn(keys, key) || (value as Record<string, unknown>)[key] === undefined) continue
+    const place = /^\w+$/.test(key) ? `${name}.${key}` : `${name}[${show(key)}]`
+    throw invalidValue(`${place} is not known${didYouMean(key, Object.keys(keys))}`)
+  }
+}
+
+/** An object with known keys alone. */
+export function checkClosed(
+  value: unknown,
+  name: string,
+  keys: Readonly<Record<string, true>>,
+): asserts value is object {
+  checkObject(value, name)
+  checkKeys(value, name, keys)
+}
+
 /** A whole number. `what` says what is counted. */
 export function checkRange(
   value: unknown,

@@ -7,7 +7,7 @@ import type { OciConfig } from '../oci/spec.js'
 import { createDirectory, removeDirectory, type StateFile } from '../state/directory.js'
 import { readRecords, readState } from '../state/records.js'
 import { checkTrusted } from '../state/trusted_root.js'
-import { checkFlag, checkId, checkObject } from '../validate.js'
+import { checkClosed, checkFlag, checkId } from '../validate.js'
 import {
   checkContainerOptions,
   checkRoot,
@@ -15,6 +15,7 @@ import {
   checkTimeout,
   type ContainerOptions,
   defaultTimeout,
+  loadKeys,
   type LoadOptions,
 } from './options.js'
 import type { SessionParts } from './session.js'
@@ -65,7 +66,7 @@ async function removeOrphan(
 export async function find(root: string, id: string, options: LoadOptions): Promise<SessionParts> {
   const directory = checkRoot(root)
   checkId(id)
-  checkObject(options, 'options')
+  checkClosed(options, 'options', loadKeys)
   const timeout = options.timeout === undefined ? undefined : checkTimeout(options.timeout)
   const observes = checkFlag(options.observe, 'observe')
   const { native, shim } = loadBinding()

@@ -3,13 +3,13 @@ import { ContainerError, type FailureContext, invalidValue, toContainerError } f
 import { patienceOf } from '../shim/patience.js'
 import { removeDirectory, removeProcessDirectory } from '../state/directory.js'
 import { readRecords } from '../state/records.js'
-import { checkFlag, checkObject, checkProcessId } from '../validate.js'
+import { checkClosed, checkFlag, checkProcessId } from '../validate.js'
 import { maxTakeovers } from './connection.js'
 import type { Session } from './session.js'
 
 /** See {@link Container.delete}. */
 export async function deleteContainer(session: Session, options: { force?: boolean }): Promise<void> {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', { force: true })
   const force = checkFlag(options.force, 'force')
   await session.mustExist()
   const { native, root, id } = session

@@ -2,11 +2,11 @@
 import { type FailureContext, toContainerError } from '../errors.js'
 import { checkProcessSpec, type ProcessSpec } from '../oci/spec.js'
 import type { Process } from '../process/process.js'
-import { ProcessStreams } from '../process/stdio.js'
+import { checkStreams, ProcessStreams } from '../process/stdio.js'
 import { patienceOf } from '../shim/patience.js'
-import { checkAbortSignal, checkObject, checkProcessId } from '../validate.js'
+import { checkAbortSignal, checkClosed, checkProcessId } from '../validate.js'
 import { untilAborted } from './abort.js'
-import type { ExecOptions } from './options.js'
+import { execKeys, type ExecOptions } from './options.js'
 import { processJson } from './process_json.js'
 import type { Session } from './session.js'
 
@@ -19,7 +19,8 @@ export async function exec(
 ): Promise<Process> {
   checkProcessId(id)
   checkProcessSpec(spec)
-  checkObject(options, 'options')
+  checkClosed(options, 'options', execKeys)
+  checkStreams(options)
   const signal = checkAbortSignal(options.signal)
   signal?.throwIfAborted()
   const context: FailureContext = { containerId: session.id, processId: id }

@@ -1,7 +1,7 @@
 // Signals a container's init, or all of it.
 import { constants } from 'node:os'
 import { ContainerError, type FailureContext } from '../errors.js'
-import { checkFlag, checkObject, checkSignal, type Signal } from '../validate.js'
+import { checkClosed, checkFlag, checkSignal, type Signal } from '../validate.js'
 import type { Session } from './session.js'
 
 const { SIGKILL } = constants.signals
@@ -9,7 +9,7 @@ const { SIGKILL } = constants.signals
 /** See {@link Container.kill}. */
 export async function kill(session: Session, signal: Signal, options: { all?: boolean }): Promise<void> {
   const number = checkSignal(signal)
-  checkObject(options, 'options')
+  checkClosed(options, 'options', { all: true })
   const all = checkFlag(options.all, 'all')
   const { native, kernel } = session
   const context: FailureContext = { containerId: session.id }

@@ -5,13 +5,14 @@ import { resolvePaths } from '../oci/runtime_args.js'
 import type { Process } from '../process/process.js'
 import type { StdioOptions } from '../process/stdio.js'
 import {
+  checkClosed,
   checkFlag,
   checkId,
-  checkObject,
   checkPath,
   checkRange,
   checkString,
   checkStrings,
+  type Keys,
 } from '../validate.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
@@ -118,6 +119,29 @@ export interface ResolvedOptions {
   timeout: number
 }
 
+const containerKeys: Keys<ContainerOptions> = {
+  root: true,
+  id: true,
+  bundle: true,
+  runtime: true,
+  runtimeArgs: true,
+  shim: true,
+  labels: true,
+  noPivotRoot: true,
+  ephemeral: true,
+  timeout: true,
+}
+export const loadKeys: Keys<LoadOptions> = { timeout: true, shim: true, observe: true }
+const stdioKeys: Keys<StdioOptions> = { stdin: true, stdout: true, stderr: true }
+export const execKeys: Keys<ExecOptions> = { ...stdioKeys, direct: true, signal: true }
+export const startKeys: Keys<StartOptions> = {
+  ...stdioKeys,
+  checkpoint: true,
+  onCreated: true,
+  signal: true,
+  direct: true,
+}
+
 export const defaultTimeout = 15000
 const maxTimeout = 2 ** 31 - 1
 const maxDescriptors = 0x7fffffff
@@ -139,7 +163,7 @@ export function checkShim(value: unknown): string {
 }
 
 export function checkContainerOptions(options: ContainerOptions): ResolvedOptions {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', containerKeys)
   const id = checkId(options.id)
   const root = checkPath(options.root, 'root')
   const bundle = checkPath(options.bundle, 'bundle')

@@ -4,19 +4,20 @@ import { initSpecOf, readBundle } from '../oci/bundle.js'
 import { explainCriuFailure } from '../oci/runtime.js'
 import type { ProcessSpec } from '../oci/spec.js'
 import type { Process } from '../process/process.js'
-import { ProcessStreams } from '../process/stdio.js'
+import { checkStreams, ProcessStreams } from '../process/stdio.js'
 import type { ShimLink } from '../shim/link.js'
 import { patienceOf } from '../shim/patience.js'
 import { type Checkpoint, checkCheckpointName, readRestorable } from '../state/checkpoints.js'
-import { checkAbortSignal, checkObject } from '../validate.js'
+import { checkAbortSignal, checkClosed } from '../validate.js'
 import { untilAborted } from './abort.js'
-import { checkHook, type StartOptions } from './options.js'
+import { checkHook, startKeys, type StartOptions } from './options.js'
 import { processJson } from './process_json.js'
 import type { Session } from './session.js'
 
 /** See {@link Container.start}. */
 export async function start(session: Session, options: StartOptions): Promise<Process> {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', startKeys)
+  checkStreams(options)
   const signal = checkAbortSignal(options.signal)
   checkHook(options.onCreated)
   const from = options.checkpoint === undefined ? null : checkCheckpointName(options.checkpoint, 'checkpoint')

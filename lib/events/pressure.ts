@@ -1,6 +1,6 @@
 // A container that waits for memory, processor or disk.
 import { invalidValue } from '../errors.js'
-import { checkMember, checkObject, checkRange } from '../validate.js'
+import { checkClosed, checkMember, checkRange, type Keys } from '../validate.js'
 import { Watcher, type WatchParts } from './watcher.js'
 
 /** What of a container's waiting is to be told. */
@@ -57,9 +57,11 @@ export class PressureWatcher extends Watcher<PressureEvent> {
   }
 }
 
+const pressureKeys: Keys<PressureOptions> = { resource: true, kind: true, stallUsec: true, windowUsec: true }
+
 /** The range of the window is the kernel's own, psi_trigger_create(). */
 export function checkPressure(options: PressureOptions): PressureOptions {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', pressureKeys)
   const resource = checkMember(options.resource, 'resource', ['memory', 'cpu', 'io'])
   const kind = checkMember(options.kind, 'kind', ['some', 'full', 'high'])
   if (kind === 'high') {

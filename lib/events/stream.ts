@@ -1,5 +1,5 @@
 // What happens to containers, as one stream in its order.
-import { checkAbortSignal, checkObject } from '../validate.js'
+import { checkAbortSignal, checkClosed } from '../validate.js'
 import type { ContainerEvent } from './event.js'
 import type { EventHub } from './hub.js'
 import { EventQueue } from './queue.js'
@@ -72,6 +72,6 @@ export class EventStream implements AsyncIterable<ContainerEvent>, AsyncDisposab
 
 /** @internal */
 export function openStream(of: readonly EventHub[], options: { signal?: AbortSignal }): EventStream {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', { signal: true })
   return new EventStream(of, checkAbortSignal(options.signal))
 }

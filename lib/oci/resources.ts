@@ -1,6 +1,6 @@
 // OCI runtime-spec `linux.resources`, as far as an update takes it, and its checks.
 import { invalidType, invalidValue, outOfRange } from '../errors.js'
-import { checkObject, checkTexts } from '../validate.js'
+import { checkKeys, checkObject, checkTexts, type Keys } from '../validate.js'
 
 /** OCI runtime-spec `linux.resources.blockIO.throttle...Device[]`. */
 export interface ThrottleDevice {
@@ -118,8 +118,92 @@ export interface Resources {
   unified?: Record<string, string>
 }
 
+type Known = Readonly<Record<string, true>>
+type Member<Name extends keyof Resources> = NonNullable<Resources[Name]>
+
+const resourceKeys: Keys<Resources> = {
+  memory: true,
+  cpu: true,
+  pids: true,
+  blockIO: true,
+  hugepageLimits: true,
+  rdma: true,
+  unified: true,
+}
+/** What the specification has and an update cannot change: refused by name, further on. */
+const unchangeable = { devices: true, network: true } as const
+const memoryKeys: Keys<Member<'memory'>> = {
+  limit: true,
+  reservation: true,
+  swap: true,
+  kernel: true,
+  kernelTCP: true,
+  swappiness: true,
+  disableOOMKiller: true,
+  useHierarchy: true,
+  checkBeforeUpdate: true,
+}
+const cpuKeys: Keys<Member<'cpu'>> = {
+  shares: true,
+  quota: true,
+  burst: true,
+  period: true,
+  realtimeRuntime: true,
+  realtimePeriod: true,
+  cpus: true,
+  mems: true,
+  idle: true,
+}
+const blockIOKeys: Keys<Member<'blockIO'>> = {
+  weight: true,
+  leafWeight: true,
+  weightDevice: true,
+  throttleReadBpsDevice: true,
+  throttleWriteBpsDevice: true,
+  throttleReadIOPSDevice: true,
+  throttleWriteIOPSDevice: true,
+}
+const weightKeys: Keys<NonNullable<Member<'blockIO'>['weightDevice']>[number]> = {
+  major: true,
+  minor: true,
+  weight: true,
+  leafWeight: true,
+}
+const throttleKeys: Keys<ThrottleDevice> = { major: true, minor: true, rate: true }
+const hugepageKeys: Keys<Member<'hugepageLimits'>[number]> = { pageSize: true, limit: true }
+const rdmaKeys: Keys<Member<'rdma'>[string]> = { hcaHandles: true, hcaObjects: true }
+
+/** What is of another type is refused further on. */
+function checkMembers(value: unknown, name: string, known: Known): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) checkKeys(value, name, known)
+}
+
+function checkItems(value: unknown, name: string, known: Known): void {
+  if (!Array.isArray(value)) return
+  value.forEach((item, index) => checkMembers(item, `${name}[${index}]`, known))
+}
+
+function checkResourceKeys(resources: Record<string, unknown>): void {
+  checkKeys(resources, 'resources', { ...resourceKeys, ...unchangeable })
+  const { memory, cpu, pids, blockIO, hugepageLimits, rdma } = resources
+  checkMembers(memory, 'resources.memory', memoryKeys)
+  checkMembers(cpu, 'resources.cpu', cpuKeys)
+  checkMembers(pids, 'resources.pids', { limit: true })
+  checkMembers(blockIO, 'resources.blockIO', blockIOKeys)
+  for (const [key, item] of entriesOf(blockIO)) {
+    checkItems(item, `resources.blockIO.${key}`, key === 'weightDevice' ? weightKeys : throttleKeys)
+  }
+  checkItems(hugepageLimits, 'resources.hugepageLimits', hugepageKeys)
+  for (const [key, item] of entriesOf(rdma)) checkMembers(item, `resources.rdma.${key}`, rdmaKeys)
+}
+
+function entriesOf(value: unknown): [string, unknown][] {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value) : []
+}
+
 export function checkResources(value: unknown): void {
   checkObject(value, 'resources')
+  checkResourceKeys(value as Record<string, unknown>)
   checkTexts(value, 'resources')
   checkNumbers(value, 'resources')
 }

@@ -2,11 +2,13 @@
 import { invalidValue } from '../errors.js'
 import {
   checkBoolean,
+  checkKeys,
   checkObject,
   checkSize,
   checkString,
   checkStrings,
   checkTexts,
+  type Keys,
   show,
 } from '../validate.js'
 
@@ -97,7 +99,7 @@ export interface ProcessSpec {
     /** 0, the first, to 7; 0. */
     priority?: number
   }
-  /** sched_setattr(2); also `runtime`, `deadline` and `period` in nanoseconds, of `SCHED_DEADLINE`. */
+  /** sched_setattr(2). */
   scheduler?: {
     /** `SCHED_OTHER`, `SCHED_BATCH`, `SCHED_IDLE`, `SCHED_FIFO`, `SCHED_RR` or `SCHED_DEADLINE`. */
     policy: string
@@ -107,7 +109,12 @@ export interface ProcessSpec {
     priority?: number
     /** Such as `SCHED_FLAG_RESET_ON_FORK`. */
     flags?: string[]
-    [key: string]: unknown
+    /** Of `SCHED_DEADLINE`, nanoseconds. */
+    runtime?: number
+    /** Of `SCHED_DEADLINE`, nanoseconds. */
+    deadline?: number
+    /** Of `SCHED_DEADLINE`, nanoseconds. */
+    period?: number
   }
   /** Processors it is bound to, as lists such as `0-2,5`. Left out here and there: all that the cgroup allows. */
   execCPUAffinity?: {
@@ -136,11 +143,67 @@ export function rootId(
   return mappings?.find((mapping) => mapping.containerID === 0)?.hostID ?? 0
 }
 
+const specKeys: Keys<ProcessSpec> = {
+  args: true,
+  terminal: true,
+  consoleSize: true,
+  user: true,
+  env: true,
+  cwd: true,
+  capabilities: true,
+  rlimits: true,
+  noNewPrivileges: true,
+  apparmorProfile: true,
+  selinuxLabel: true,
+  oomScoreAdj: true,
+  ioPriority: true,
+  scheduler: true,
+  execCPUAffinity: true,
+}
+type Part<Name extends keyof ProcessSpec> = Keys<NonNullable<ProcessSpec[Name]>>
+const parts: { [Name in keyof ProcessSpec]?: Readonly<Record<string, true>> } = {
+  consoleSize: { height: true, width: true } satisfies Part<'consoleSize'>,
+  user: { uid: true, gid: true, umask: true, additionalGids: true } satisfies Part<'user'>,
+  capabilities: {
+    bounding: true,
+    effective: true,
+    inheritable: true,
+    permitted: true,
+    ambient: true,
+  } satisfies Part<'capabilities'>,
+  ioPriority: { class: true, priority: true } satisfies Part<'ioPriority'>,
+  scheduler: {
+    policy: true,
+    nice: true,
+    priority: true,
+    flags: true,
+    runtime: true,
+    deadline: true,
+    period: true,
+  } satisfies Part<'scheduler'>,
+  execCPUAffinity: { initial: true, final: true } satisfies Part<'execCPUAffinity'>,
+}
+const rlimitKeys: Keys<OciRlimit> = { type: true, soft: true, hard: true }
+
+/** Unknown keys at every depth. What is of another type is the shim's to refuse. */
+function checkSpecKeys(spec: Record<string, unknown>): void {
+  checkKeys(spec, 'spec', specKeys)
+  for (const [name, keys] of Object.entries(parts)) {
+    const part = spec[name]
+    if (typeof part === 'object' && part !== null) checkKeys(part, `spec.${name}`, keys)
+  }
+  if (!Array.isArray(spec['rlimits'])) return
+  spec['rlimits'].forEach((limit: unknown, index) => {
+    if (typeof limit === 'object' && limit !== null) checkKeys(limit, `spec.rlimits[${index}]`, rlimitKeys)
+  })
+}
+
 /** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
 export function checkProcessSpec(value: unknown): ProcessSpec {
   checkObject(value, 'spec')
   checkTexts(value, 'spec')
   const spec = value as Record<string, unknown>
+  checkSpecKeys(spec)
   const args = checkStrings(spec['args'], 'spec.args')
   if (args.length === 0 || args[0] === '') throw invalidValue('spec.args must name a program')
   if (spec['env'] !== undefined && spec['env'] !== null) {

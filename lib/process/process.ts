@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import { BufferedOutput } from './output_buffer.js'
 import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
-import { checkAbortSignal, checkObject, checkSignal, checkSize, type Signal } from '../validate.js'
+import { checkAbortSignal, checkClosed, checkSignal, checkSize, type Signal } from '../validate.js'
 import type { NativeBinding } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
 import type { FollowRequest, FollowResult, Request, Written } from '../shim/protocol.js'
@@ -235,7 +235,7 @@ export class Process {
    */
   wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
     try {
-      checkObject(options, 'options')
+      checkClosed(options, 'options', { signal: true })
       const signal = checkAbortSignal(options.signal)
       const status = this.#exit
       if (signal?.aborted && !status) return Promise.reject(signal.reason as Error)
@@ -306,7 +306,7 @@ export class Process {
 
   /** The size of its terminal, in characters, 0 to 65535. ERR_NOT_A_TERMINAL without one; ERR_PROCESS_EXITED. */
   async resize(size: { columns: number; rows: number }): Promise<void> {
-    checkObject(size, 'size')
+    checkClosed(size, 'size', { columns: true, rows: true })
     const columns = checkSize(size.columns, 'size.columns')
     const rows = checkSize(size.rows, 'size.rows')
     const context = this.#context()

@@ -3,7 +3,7 @@ import { fstatSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { isBun } from './bun.js'
 import { type Incoming, openReadable, openWritable } from './fd_streams.js'
-import { checkFlag, checkPath, checkRange, show } from '../validate.js'
+import { checkFlag, checkKeys, checkPath, checkRange, didYouMean, show } from '../validate.js'
 import {
   type FailureContext,
   invalidType,
@@ -24,7 +24,7 @@ import type { StdioSpec } from '../shim/protocol.js'
  * container later, after the process has exited, after the shim was killed. Who writes waits for nobody but for a reader
  * that has begun to read and is further behind than is kept.
  *
- * A path is made absolute. A file of output is created with mode 0600 and appended to. If a path, a number or `'inherit'`
+ * A path begins with `/`, `./` or `../`, and is made absolute. A file of output is created with mode 0600 and appended to. If a path, a number or `'inherit'`
  * leads to a regular file, the shim copies the bytes, so that the container never holds the file: see `direct`. A FIFO of
  * output waits for its first reader (ERR_START_TIMEOUT after the timeout); later readers may come and go without harm. A
  * FIFO of input ends by closeStdin() alone, so that writers may come and go.
@@ -48,6 +48,7 @@ export interface StdioOptions {
 }
 
 const names = ['stdin', 'stdout', 'stderr'] as const
+const words = ['pipe', 'inherit', 'ignore', 'keep'] as const
 
 const defaultBufferBytes = 65536
 const maxBufferBytes = 16 * 1024 * 1024
@@ -59,6 +60,7 @@ export function bufferBytes(stdio: Stdio): number {
 }
 
 function checkKeep(value: object, name: string): Stdio {
+  checkKeys(value, name, { keep: true })
   const { keep } = value as { keep?: unknown }
   return { keep: checkRange(keep, `${name}.keep`, 1, maxBufferBytes, 'number of bytes') }
 }
@@ -85,8 +87,21 @@ export function checkStdio(value: unknown, name: string): Stdio {
       `${name} must be 'pipe', 'inherit', 'ignore', 'keep', a path or a descriptor, not ${show(value)}`,
     )
   }
-  if (value === 'pipe' || value === 'inherit' || value === 'ignore' || value === 'keep') return value
+  if ((words as readonly string[]).includes(value)) return value
+  // A misspelt word must not become a file of that name.
+  if (!/^\.{0,2}\//.test(value)) {
+    throw invalidValue(
+      `${name} must be one of ${words.join(', ')}, or a path that begins with /, ./ or ../, not ${show(value)}` +
+        didYouMean(value, words),
+    )
+  }
   return checkPath(value, name)
+}
+
+/** All three streams, before anything is opened or made. */
+export function checkStreams(options: StdioOptions & { direct?: boolean }): Stdio[] {
+  checkFlag(options.direct, 'direct')
+  return names.map((name) => checkStdio(options[name], name))
 }
 
 /** How a stream is named on disk and in `process.stdio`: a path is itself, `'ignore'` is /dev/null. */
@@ -167,10 +182,10 @@ export class ProcessStreams {
     context: FailureContext,
   ) {
     this.#native = native
-    this.#direct = checkFlag(options.direct, 'direct')
+    this.#direct = options.direct === true
     this.#terminal = terminal
     this.#context = context
-    const stdio = names.map((name) => checkStdio(options[name], name))
+    const stdio = checkStreams(options)
     this.names = {
       stdin: nameOf(stdio[0] as Stdio),
       stdout: nameOf(stdio[1] as Stdio),
@@ -186,8 +201,6 @@ export class ProcessStreams {
     terminal: boolean,
     context: FailureContext,
   ): ProcessStreams {
-    checkFlag(options.direct, 'direct')
-    names.forEach((name) => checkStdio(options[name], name))
     return new ProcessStreams(native, options, terminal, context)
   }
 

@@ -3,7 +3,7 @@ import { lstat, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContainerError, corrupt, errnoOf, fromNodeError, invalidValue } from '../errors.js'
 import { parseObject, readBounded } from '../oci/json_file.js'
-import { checkFlag, checkId, checkObject, checkStrings, show } from '../validate.js'
+import { checkClosed, checkFlag, checkId, checkStrings, type Keys, show } from '../validate.js'
 
 /** What a checkpoint is to hold, and what becomes of the container. */
 export interface CheckpointOptions {
@@ -37,6 +37,17 @@ export interface Checkpoint extends Required<CheckpointOptions> {
   createdAt: Date
 }
 
+const checkpointKeys: Keys<CheckpointOptions> = {
+  name: true,
+  exit: true,
+  tcp: true,
+  unixSockets: true,
+  shell: true,
+  emptyNamespaces: true,
+  preDump: true,
+  parent: true,
+}
+
 /** A chain of parents is as long as the pre-dumps before a dump; more is a circle. */
 const maxParents = 1000
 
@@ -55,7 +66,7 @@ export function checkNamespaces(value: unknown, name: string): string[] {
 }
 
 export function checkCheckpointOptions(options: CheckpointOptions): Required<CheckpointOptions> {
-  checkObject(options, 'options')
+  checkClosed(options, 'options', checkpointKeys)
   const flag = (name: 'exit' | 'tcp' | 'unixSockets' | 'shell' | 'preDump'): boolean =>
     checkFlag(options[name], name)
   const checked = {

@@ -121,7 +121,7 @@ describe('stdio', () => {
   it('is ignored when left out; paths are made absolute', () => {
     expect(checkStdio(undefined, 'stdin')).toBe('ignore')
     expect(checkStdio('pipe', 'stdin')).toBe('pipe')
-    expect(checkStdio('log', 'stdout')).toBe(`${process.cwd()}/log`)
+    expect(checkStdio('./log', 'stdout')).toBe(`${process.cwd()}/log`)
     expect(checkStdio(2, 'stderr')).toBe(2)
   })
 
