@@ -57,11 +57,9 @@ TEST_CASE("handle: figures of a real cgroup are those of its files") {
   });
   REQUIRE(pid > 0);
   // Until it sleeps, so that its figures stand still.
-  for (int i = 0; i < 3000; ++i) {
-    std::string stat = ReadOrEmpty("/proc/" + std::to_string(pid) + "/stat");
-    if (stat.find(") S ") != std::string::npos) break;
-    usleep(10000);
-  }
+  REQUIRE(lc_test::Eventually([&] {
+    return ReadOrEmpty("/proc/" + std::to_string(pid) + "/stat").find(") S ") != std::string::npos;
+  }));
   if (const std::string* memory = cgroup.paths.Find("memory")) {
     REQUIRE(lc_test::Put(*memory + "/memory.limit_in_bytes", "104857600"));
   }

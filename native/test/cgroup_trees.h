@@ -80,6 +80,16 @@ inline bool Put(const std::string& path, const std::string& text) {
   return lc::WriteOnceAt(AT_FDCWD, path, text).ok();
 }
 
+// Waits until `look` says true, half a minute at the most: an emulated machine on a busy host is slow.
+template <typename Look>
+bool Eventually(Look look) {
+  for (int i = 0; i < 3000; ++i) {
+    if (look()) return true;
+    usleep(10'000);
+  }
+  return false;
+}
+
 // True: the test has nothing to do on this machine. Where CI is set that fails the test.
 inline bool CannotRun(bool unable, const char* why) {
   if (unable && getenv("CI") != nullptr) FAIL(why);

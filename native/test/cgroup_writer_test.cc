@@ -127,8 +127,7 @@ TEST_CASE("writer: real memory limits" * doctest::skip(lc_test::LacksV1("memory"
   });
   REQUIRE(pid > 0);
   auto used = [&] { return std::stoull(ReadOrEmpty(*memory + "/memory.usage_in_bytes")); };
-  for (int i = 0; i < 3000 && used() < 32 << 20; ++i) usleep(10000);
-  REQUIRE(used() >= 32 << 20);
+  REQUIRE(lc_test::Eventually([&] { return used() >= 32 << 20; }));
   auto below = Update(cgroup.paths, R"({"memory":{"limit":8388608}})");
   REQUIRE_FALSE(below.ok());
   CHECK(below.error().err == EBUSY);

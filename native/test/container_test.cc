@@ -152,8 +152,7 @@ TEST_CASE("container: updates take turns, and follow a record whose directory wa
   REQUIRE(flock(lock.get(), LOCK_EX) == 0);
   bool updated = false;
   std::thread other([&] { updated = web.live->Update(R"({"pids":{"limit":8}})", {}).ok(); });
-  for (int i = 0; i < 3000 && !IsWaitedFor(directory); ++i) usleep(10'000);
-  CHECK(IsWaitedFor(directory));
+  CHECK(lc_test::Eventually([&] { return IsWaitedFor(directory); }));
   CHECK(PidsMax(cgroup) == "7");
   lock.Reset();
   other.join();
