@@ -7,15 +7,17 @@
 
 namespace lc::nsexec {
 
-PidSlot::PidSlot(PidSlot&& other) noexcept : cell_(std::exchange(other.cell_, nullptr)) {}
+PidSlot::PidSlot(PidSlot&& other) noexcept
+    : owner_(other.owner_), cell_(std::exchange(other.cell_, nullptr)) {}
 
 PidSlot& PidSlot::operator=(PidSlot&& other) noexcept {
+  std::swap(owner_, other.owner_);
   std::swap(cell_, other.cell_);
   return *this;
 }
 
 PidSlot::~PidSlot() {
-  if (cell_ != nullptr) *cell_ = {};
+  if (cell_ != nullptr) owner_->Free(cell_);
 }
 
 pid_t PidSlot::pid() const {
@@ -30,6 +32,12 @@ PidSlots::~PidSlots() {
   if (cells_ != nullptr) munmap(cells_, kBytes);
 }
 
+// A shim at rest has no page of it.
+void PidSlots::Free(PidSlot::Cell* cell) {
+  *cell = {};
+  if (--taken_ == 0) (void)madvise(cells_, kBytes, MADV_REMOVE);
+}
+
 Result<PidSlot> PidSlots::Take() {
   if (cells_ == nullptr) {
     void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -40,7 +48,8 @@ Result<PidSlot> PidSlots::Take() {
   for (size_t i = 0; i < kBytes / sizeof(PidSlot::Cell); ++i) {
     if (cells_[i].taken != 0) continue;
     cells_[i] = {0, 1};
-    return PidSlot(&cells_[i]);
+    ++taken_;
+    return PidSlot(this, &cells_[i]);
   }
   return Error::Of(EAGAIN, "clone");
 }

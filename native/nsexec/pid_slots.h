@@ -32,7 +32,8 @@ class PidSlot {
     pid_t pid;
     int32_t taken;
   };
-  explicit PidSlot(Cell* cell) : cell_(cell) {}
+  PidSlot(PidSlots* owner, Cell* cell) : owner_(owner), cell_(cell) {}
+  PidSlots* owner_ = nullptr;
   Cell* cell_ = nullptr;
 };
 
@@ -53,6 +54,9 @@ class PidSlots {
   static constexpr size_t kBytes = 65536;  // a multiple of every page size; only touched pages use memory
 
  private:
+  friend class PidSlot;
+  void Free(PidSlot::Cell* cell);
+  size_t taken_ = 0;
   PidSlot::Cell* cells_ = nullptr;
 };
 

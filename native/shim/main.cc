@@ -105,7 +105,11 @@ int main(int argc, char** argv) {
   // Before anything of a container is touched: what joins its namespaces from here must not be readable
   // there.
   prctl(PR_SET_DUMPABLE, lc::Without("dumpable") ? 1 : 0, 0, 0, 0);
-  if (lc::Without("directory") || lc::Without("descriptors")) (void)open("/", O_PATH);  // leaked
+  if (lc::Without("directory") || lc::Without("descriptors")) {
+    // Leaked, above the numbers that an exec gives its own.
+    constexpr int kAbove = 100;
+    (void)fcntl(open("/", O_PATH), F_DUPFD, kAbove);
+  }
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   prctl(PR_SET_NAME, "lc-shim", 0, 0, 0);
   // What is made here has the mode that its maker names, and never more than 0711: whatever may be forgotten.
