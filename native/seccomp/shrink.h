@@ -5,10 +5,11 @@
 
 namespace lc::seccomp {
 
-// The kernel checks, converts and compiles a filter each time a process installs it, and asks it about every
-// call there is: what libseccomp makes of a profile of the field (1,100 instructions, for one call after
-// another) costs an exec up to half as much again. Here neighbouring calls with one answer become a range,
-// and ranges a binary tree.
+// The kernel checks, converts and compiles a filter each time a process installs it, and runs it at every
+// system call. libseccomp compiles the field's profile to 1,100 instructions, one call after another: with
+// those a confined exec takes 1.97 times as long as a plain one, with the shrunk filter 1.2 times
+// (bench/exec/confined.mjs, medians by round of 40 interleaved rounds, on a loaded machine of two cores).
+// Here neighbouring calls with one answer become a range, and ranges a binary tree.
 //
 // `program` is an array of sock_filter. It comes back as it was when it has anything in it that is not
 // understood here, or would not get shorter; what is new has been compared with it, for each range of calls

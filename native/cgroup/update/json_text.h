@@ -1,5 +1,10 @@
 // JSON as text with places: finds where a value stands, so that a part can be replaced and the rest kept byte
 // for byte. Iterative; checks the grammar; holds no copy.
+//
+// A second grammar beside RapidJSON's, for speed: with the same places found by RapidJSON 1.1.0's SAX reader
+// (iterative, numbers as strings) updateResources takes 1.06 times as long with a record of 6 KB and 1.19
+// times with one of 33 KB, which has the field's seccomp profile (medians of 200 interleaved rounds of 20
+// calls, on a loaded machine of two cores; with RAPIDJSON_SSE2 1.08 and 1.27).
 #pragma once
 
 #include <cstddef>
