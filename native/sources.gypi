@@ -4,6 +4,7 @@
       "native/core/no_exceptions.cc"
     ],
     "core_sources": [
+      "native/core/descriptor_message.cc",
       "native/core/files.cc",
       "native/core/frame_socket.cc",
       "native/core/process_identity.cc"

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "cgroup/layout.h"
+#include "core/descriptor_message.h"
 #include "core/files.h"
 #include "core/process_identity.h"
 #include "shim/container.h"
@@ -29,24 +30,6 @@ bool IsKilled(pid_t pid, uint64_t start) {
   if (at == std::string::npos) return false;
   uint64_t pending = strtoull(text->c_str() + at + strlen("\nShdPnd:\t"), nullptr, 16);
   return (pending >> (SIGKILL - 1U) & 1U) != 0;
-}
-
-// One descriptor out of a message, as runc and crun send the terminal's master.
-UniqueFd ReceiveDescriptor(int socket) {
-  char byte[256];
-  iovec data{byte, sizeof(byte)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0) return {};
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return {};
-  int fd = -1;
-  memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-  return UniqueFd(fd);
 }
 
 // What the runtime left as this subreaper's children when it was killed in the middle of its work.
