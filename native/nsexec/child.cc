@@ -130,7 +130,7 @@ void FindHome(uid_t uid, char* out, size_t size) {
 }
 
 void SetLimits(const ChildPlan& plan, int report) {
-  for (const Limit& limit : plan.limits) {
+  for (const Rlimit& limit : plan.limits) {
     rlimit64 value{limit.soft, limit.hard};
     Check(report, syscall(SYS_prlimit64, 0, limit.resource, &value, nullptr) == 0, "prlimit");
   }

@@ -19,7 +19,7 @@ struct ChildPlan : PlanValues {
   const char* cwd = nullptr;
   std::span<const int> cgroup_procs;
   std::span<const gid_t> groups;
-  std::span<const Limit> limits;
+  std::span<const Rlimit> limits;
   std::string_view session_keyring;  // ended by a NUL
   std::string_view apparmor_exec;
   std::string_view selinux_label;

@@ -125,7 +125,7 @@ void EnterRoot(const ChildPlan& plan, int report) {
 // In a user namespace hard limits can no longer be raised, so this comes before it is joined. Descriptors are
 // still the shim's many: there must be room for a few more, until SetLimits() lowers what is to be lower.
 void RaiseLimits(const ChildPlan& plan, int report) {
-  for (const Limit& limit : plan.limits) {
+  for (const Rlimit& limit : plan.limits) {
     rlimit64 value{};
     Check(report, syscall(SYS_prlimit64, 0, limit.resource, nullptr, &value) == 0, "prlimit");
     if (value.rlim_max >= limit.hard) continue;

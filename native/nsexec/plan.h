@@ -13,8 +13,6 @@
 
 namespace lc::nsexec {
 
-using Limit = Rlimit;  // the name that join.cc and child.cc know
-
 // What is plain values of a plan: the child gets them as they are.
 struct PlanValues {
   bool terminal = false;

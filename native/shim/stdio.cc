@@ -24,9 +24,15 @@ constexpr size_t kFileBytes = 65536;
 constexpr unsigned kMemoryMajor = 1;  // /dev/zero, /dev/full, /dev/urandom and the like
 constexpr int kKeptFlags = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC;
 
-mode_t KindOf(int fd) {
+Result<mode_t> KindOf(int fd, const std::string& path = {}) {
   struct stat st {};
-  return fstat(fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
+  if (fstat(fd, &st) != 0) return Error::Sys("fstat", path);
+  return st.st_mode & S_IFMT;
+}
+
+bool IsRegular(int fd) {
+  const auto kind = KindOf(fd);
+  return kind && *kind == S_IFREG;
 }
 
 bool IsFifo(const std::string& path) {
@@ -44,9 +50,9 @@ bool IsSame(int fd, int other) {
 // nor written.
 Status Allowed(int stream, int fd) {
   std::string name = kNames[stream];
-  struct stat st {};
-  if (fstat(fd, &st) != 0) return Error::Sys("fstat");
-  const mode_t kind = st.st_mode & S_IFMT;
+  const auto known = KindOf(fd);
+  if (!known) return known.error();
+  const mode_t kind = *known;
   if (kind == S_IFDIR)
     return Error::Coded("ERR_INVALID_ARG_VALUE", name + " is a directory, which a container must not hold");
   const int flags = fcntl(fd, F_GETFL);
@@ -84,9 +90,9 @@ Status ProcessStdio::OpenInput(StdioSpec* spec, bool terminal) {
   if (!IsFifo(spec->path)) {
     UniqueFd file(open(spec->path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     if (!file) return Error::Sys("open", spec->path);
-    const mode_t kind = KindOf(file.get());
-    if (kind == 0) return Error::Sys("fstat", spec->path);
-    if (kind == S_IFREG && !spec->direct && !terminal) return TakeInputFile(std::move(file));
+    const auto kind = KindOf(file.get(), spec->path);
+    if (!kind) return kind.error();
+    if (*kind == S_IFREG && !spec->direct && !terminal) return TakeInputFile(std::move(file));
     SetBlocking(file.get(), true);
     child_[0] = std::move(file);
     return Ok();
@@ -163,9 +169,9 @@ Result<bool> ProcessStdio::OpenOutput(StdioSpec* spec, int stream, bool terminal
     constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
     UniqueFd file(open(path, kFlags, 0600));
     if (!file) return Error::Sys("open", spec->path);
-    const mode_t kind = KindOf(file.get());
-    if (kind == 0) return Error::Sys("fstat", spec->path);
-    if (kind == S_IFREG && !spec->direct && !terminal) {
+    const auto kind = KindOf(file.get(), spec->path);
+    if (!kind) return kind.error();
+    if (*kind == S_IFREG && !spec->direct && !terminal) {
       auto taken = TakeOutputFile(FileSink(std::move(file), spec->path), stream, directory);
       return taken ? Result<bool>(true) : taken.error();
     }
@@ -210,8 +216,9 @@ Status ProcessStdio::TakeFd(StdioSpec* spec, int stream, const std::string& dire
   const int flags = fcntl(fd.get(), F_GETFL);
   if (flags < 0) return Error::Sys("fcntl");
   bool waits = (flags & (O_NONBLOCK | O_PATH)) == 0;
-  const mode_t kind = KindOf(fd.get());
-  if (kind == 0) return Error::Sys("fstat");
+  const auto known = KindOf(fd.get());
+  if (!known) return known.error();
+  const mode_t kind = *known;
   if (kind == S_IFREG && !spec->direct && (flags & O_PATH) == 0) {
     if (stream == 0) return TakeInputFile(std::move(fd));
     return TakeOutputFile(FileSink(std::move(fd), {}), stream, directory);
@@ -247,7 +254,7 @@ Status ProcessStdio::TakeSocket(UniqueFd fd, int stream) {
 bool ProcessStdio::may_keep() const {
   return std::any_of(specs_.begin(), specs_.end(), [](const StdioSpec& spec) {
     return spec.kind == StdioSpec::Kind::kKeep || spec.kind == StdioSpec::Kind::kPath ||
-           (spec.kind == StdioSpec::Kind::kFd && KindOf(spec.fd.get()) == S_IFREG);
+           (spec.kind == StdioSpec::Kind::kFd && IsRegular(spec.fd.get()));
   });
 }
 
