@@ -22,8 +22,16 @@ constexpr size_t kPage = 65536;   // a multiple of every page size that Linux ha
 constexpr size_t kStack = 65536;  // the steps of a child need some 20 KB
 constexpr size_t kGuard = kPage;  // below the stack
 
+// clang says by __has_feature what gcc says by a macro.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LC_SANITIZED
+#endif
+#endif
+
 // A sanitizer's child reads the sanitizer's memory, a weakened one the environment.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LIBCONTAINER_WEAKENED)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LC_SANITIZED) || \
+    defined(LIBCONTAINER_WEAKENED)
 constexpr bool kChildNeedsNoMore = false;
 #else
 constexpr bool kChildNeedsNoMore = true;

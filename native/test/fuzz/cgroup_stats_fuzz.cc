@@ -8,7 +8,7 @@
 #include "cgroup/stats/files.h"
 #include "cgroup/stats/parse.h"
 #include "cgroup/update/json_text.h"
-#include "cgroup_stats_json.h"
+#include "test/cgroup_stats_json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;

@@ -175,7 +175,7 @@ class Shim {
     container_ =
         std::make_unique<lc::shim::Container>(loop_, server_, std::move(settings), std::move(*null_device));
     server_.Serve(container_.get());
-    container_->TakeOver([] {});
+    container_->TakeOver([] {}, [](const lc::Error&) {});
   }
 
   void Send(int client, const std::string& bytes, size_t descriptors) {
@@ -259,6 +259,7 @@ void Play(const uint8_t* data, size_t size) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  signal(SIGPIPE, SIG_IGN);  // a shim blocks all signals: a broken pipe is an errno
   Jail();
   return 0;
 }
