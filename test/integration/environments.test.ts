@@ -131,7 +131,7 @@ describe.skipIf(skip)('a Node program', () => {
     const options = ground.options()
     const said = await runProgram(
       `const { Worker } = require('node:worker_threads')
-       const c = await Container.create(args)
+       const c = await Container.create(args.options)
        await c.start()
        const source = \`
          const { workerData, parentPort } = require('node:worker_threads')
@@ -145,7 +145,7 @@ describe.skipIf(skip)('a Node program', () => {
            const job = await c.exec('w' + workerData.n, { args: ['/bin/sh', '-c', 'exit ' + workerData.n] })
            parentPort.postMessage((await job.wait()).exitCode)
          })()\`
-       const start = (data) => new Worker(source, { eval: true, workerData: { ...data, root: args.root, id: args.id, package: args.package } })
+       const start = (data) => new Worker(source, { eval: true, workerData: { ...data, root: args.options.root, id: args.options.id, package: args.package } })
        const codes = await Promise.all([1, 2, 3, 4].map((n) => new Promise((resolve, reject) => {
          const worker = start({ n })
          worker.on('message', resolve).on('error', reject)
@@ -159,7 +159,7 @@ describe.skipIf(skip)('a Node program', () => {
        }
        const job = await c.exec('last', { args: ['/bin/sh', '-c', 'exit 6'] })
        say((await job.wait()).exitCode)`,
-      { ...options, package: join(packageRoot, 'dist/index.js') },
+      { options, package: join(packageRoot, 'dist/index.js') },
     )
     expect(said).toEqual([[1, 2, 3, 4], 6])
   })
