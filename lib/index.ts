@@ -10,7 +10,13 @@ export type {
 } from './container/options.js'
 export { ContainerError, type ContainerErrorCode, type ContainerErrorDetails } from './errors.js'
 export { type OomEvent, OomWatcher } from './events/oom.js'
-export { type PressureEvent, type PressureOptions, PressureWatcher } from './events/pressure.js'
+export type { WatchOptions } from './events/options.js'
+export {
+  type PressureEvent,
+  type PressureOptions,
+  type PressureTrigger,
+  PressureWatcher,
+} from './events/pressure.js'
 export type { ContainerEvent, ContainerEventBase } from './events/event.js'
 export { EventStream } from './events/stream.js'
 export type { Resources, ThrottleDevice } from './oci/resources.js'

@@ -3,6 +3,7 @@ import type { ContainerError } from '../errors.js'
 import type { EventStream } from '../events/stream.js'
 import { openStream } from '../events/stream.js'
 import type { OomWatcher } from '../events/oom.js'
+import type { WatchOptions } from '../events/options.js'
 import type { PressureOptions, PressureWatcher } from '../events/pressure.js'
 import { load as loadBinding } from '../native/load.js'
 import type { Resources } from '../oci/resources.js'
@@ -31,7 +32,7 @@ import { Session, type SessionParts } from './session.js'
 import { start } from './start.js'
 import { statsOfMany } from './stats.js'
 import { updateResources } from './update.js'
-import { watchPressure } from './watch.js'
+import { watchOom, watchPressure } from './watch.js'
 
 declare module '../process/process.js' {
   interface HandleTypes {
@@ -75,8 +76,7 @@ export class Container implements AsyncDisposable {
    *
    * ERR_CONTAINER_EXISTS where the id is taken, of two that race for one of them; ERR_SYSCALL where the bundle's
    * config.json cannot be read, ERR_STATE_CORRUPT where it is no OCI configuration, or where another user can change or
-   * replace `root` (docs/security.md); ERR_UNSUPPORTED on a system for which the package has no
-   * native part.
+   * replace `root` (docs/security.md); ERR_UNSUPPORTED on a system for which the package has no native part.
    */
   static async create(options: ContainerOptions): Promise<Container> {
     const { parts, config } = await register(options, async (root, id) => {
@@ -125,11 +125,9 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * At most so many descriptors of cgroup files and directories, runtimes' records and init processes stay open between
-   * calls, of all handles of this thread together; a handle that is closed, or whose container is deleted, keeps none; what is above it is closed at once. Unless told, half of the soft limit on open files (as it was when the
-   * package was loaded) and at most 16,384; 0 keeps none. Few or none: the same answers, later. They are also given back
-   * when the program runs out of descriptors within a call of this library, and after half a minute without use when
-   * others have need of them.
+   * Limits how many descriptors all handles of this thread keep open between calls. Default: half of the soft
+   * `RLIMIT_NOFILE` when the package was loaded, at most 16,384. `0` disables the cache; calls get slower, results stay
+   * the same. It is also emptied when a call of this library runs out of descriptors. A closed handle keeps none.
    */
   static limitDescriptors(limit: number): void {
     loadBinding().native.limitDescriptors(checkDescriptorLimit(limit))
@@ -298,35 +296,39 @@ export class Container implements AsyncDisposable {
   }
 
   /**
-   * Tells of processes that the kernel kills in this container for want of memory, from now on. Any number of watchers
-   * may be open; each has its own counts.
+   * Watches for processes that the kernel kills in this container for want of memory, from now on. Any number of watchers
+   * may be open; each has its own counts. While a watcher is read it keeps the program running; see WatchOptions.
    *
-   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED, also while it dies; ERR_UNSUPPORTED without a memory controller;
-   * ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
+   * @throws {ContainerError} ERR_CONTAINER_NOT_STARTED
+   * @throws {ContainerError} ERR_CONTAINER_EXITED, also while the container dies.
+   * @throws {ContainerError} ERR_UNSUPPORTED without a memory controller.
+   * @throws {ContainerError} ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
-  async oom(): Promise<OomWatcher> {
-    return this.#session.oom()
+  async oom(options: WatchOptions = {}): Promise<OomWatcher> {
+    return watchOom(this.#session, options)
   }
 
   /**
-   * What happens to this container and its processes from now on; see EventStream, and events() for many containers. Of
-   * what other programs do to it, exits of the processes that this handle knows and its deletion are told.
+   * Gives what happens to this container and its processes from now on; see EventStream, and events() for many containers.
+   * Of what other programs do to it, exits of the processes that this handle knows and its deletion are told. While the
+   * stream is read it keeps the program running; see WatchOptions.
    *
    * The same is published on `node:diagnostics_channel`, once a handle, stream or none: `libcontainer:start`, `:exit`,
    * `:oom` (of containers that are started, or asked for events, while the channel has a subscriber), `:pause`, `:resume`,
    * `:update` and `:delete`.
    */
-  events(options: { signal?: AbortSignal } = {}): EventStream {
+  events(options: WatchOptions = {}): EventStream {
     return openStream([this.#session.hub], options)
   }
 
   /**
-   * Tells when the container's processes waited for a resource longer than `stallUsec` within `windowUsec`: a PSI trigger
-   * in its v2 cgroup, also on a hybrid machine, told once a window. Where there is no PSI, memory alone on v1:
-   * memory.pressure_level `medium` for `'some'` and `critical` for `'full'`, thresholds left to the kernel.
-   * `{ resource: 'memory', kind: 'high' }` tells of every breach of v2's memory.high.
+   * Watches for waits of the container's processes for a resource, longer than `stallUsec` within `windowUsec`: a PSI
+   * trigger in its v2 cgroup, also on a hybrid machine, reported once a window. Without PSI, memory alone on v1:
+   * memory.pressure_level `medium` for `'some'` and `critical` for `'full'`, with the kernel's thresholds.
+   * `{ resource: 'memory', kind: 'high' }` reports every breach of v2's memory.high. While the watcher is read it keeps
+   * the program running; see WatchOptions.
    *
-   * TypeError or RangeError; ERR_UNSUPPORTED where the kernel has neither; else as oom().
+   * @throws {ContainerError} As oom(); ERR_UNSUPPORTED if the kernel has neither.
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
     return watchPressure(this.#session, options)
@@ -368,9 +370,8 @@ export class Container implements AsyncDisposable {
    *
    * ERR_CHECKPOINT_EXISTS, also while one of that name is being made; ERR_CHECKPOINT_NOT_FOUND for `parent`;
    * ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED, ERR_CONTAINER_PAUSED; ERR_RUNTIME with the runtime's and CRIU's errors
-   * in `runtimeLog`;
-   * ERR_UNSUPPORTED where CRIU does not work here or the runtime is built without it. After a failure the container
-   * runs on and nothing of the checkpoint is left.
+   * in `runtimeLog`; ERR_UNSUPPORTED where CRIU does not work here or the runtime is built without it. After a failure the
+   * container runs on and nothing of the checkpoint is left.
    */
   async checkpoint(options: CheckpointOptions): Promise<void> {
     return makeCheckpoint(this.#session, options)

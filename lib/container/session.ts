@@ -3,8 +3,9 @@
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import { EventHub } from '../events/hub.js'
 import { OomWatcher } from '../events/oom.js'
-import { openWatch } from '../events/watcher.js'
-import type { LiveContainer, NativeBinding } from '../native/binding.js'
+import type { CheckedWatchOptions } from '../events/options.js'
+import { openWatch, type WatchParts } from '../events/watcher.js'
+import type { LiveContainer, NativeBinding, WatchRequest } from '../native/binding.js'
 import { InheritedSpec } from '../oci/inherit.js'
 import { tellRuntimeLog } from '../oci/runtime_log.js'
 import type { OciConfig } from '../oci/spec.js'
@@ -81,7 +82,10 @@ export class Session {
     this.file = file
     this.timeout = timeout
     this.#observes = parts.observes ?? false
-    this.hub = new EventHub(container, native, () => this.oom())
+    this.hub = new EventHub(container, native, async () => {
+      const own = { persistent: false, signal: undefined }
+      return new OomWatcher(await this.watch({ kind: 'oom' }, own))
+    })
     this.kernel = new KernelSide(native, id, file)
     this.connection = new Connection(
       { native, root, id, shim, timeout },
@@ -238,9 +242,11 @@ export class Session {
     this.#isPaused = state === 'paused'
   }
 
-  async oom(): Promise<OomWatcher> {
+  /** Has the kernel tell of something that happens to the container's cgroup. */
+  async watch(request: WatchRequest, options: CheckedWatchOptions): Promise<WatchParts> {
+    options.signal?.throwIfAborted()
     const init = await this.living({ containerId: this.id })
-    return new OomWatcher(await openWatch(this.native, this.kernel.of(init), this.id, { kind: 'oom' }))
+    return openWatch(this.native, this.kernel.of(init), this.id, request, options)
   }
 
   /** Another program may have started the container since this handle was made. */

@@ -1,23 +1,27 @@
-// Watches a container's pressure. OOM kills are watched by the session itself, for its events.
+// Watches a container's OOM kills and its pressure.
+import { OomWatcher } from '../events/oom.js'
+import { checkWatchOptions, type WatchOptions } from '../events/options.js'
 import { checkPressure, type PressureOptions, PressureWatcher } from '../events/pressure.js'
-import { openWatch } from '../events/watcher.js'
 import type { WatchRequest } from '../native/binding.js'
 import type { Session } from './session.js'
 
+/** See {@link Container.oom}. */
+export async function watchOom(session: Session, options: WatchOptions): Promise<OomWatcher> {
+  return new OomWatcher(await session.watch({ kind: 'oom' }, checkWatchOptions(options)))
+}
+
 /** See {@link Container.pressure}. */
 export async function watchPressure(session: Session, options: PressureOptions): Promise<PressureWatcher> {
-  const checked = checkPressure(options)
-  const init = await session.living({ containerId: session.id })
+  const { trigger, watch } = checkPressure(options)
   const request: WatchRequest =
-    checked.kind === 'high'
+    trigger.kind === 'high'
       ? { kind: 'high' }
       : {
           kind: 'pressure',
-          resource: checked.resource,
-          full: checked.kind === 'full',
-          stallUsec: checked.stallUsec,
-          windowUsec: checked.windowUsec,
+          resource: trigger.resource,
+          full: trigger.kind === 'full',
+          stallUsec: trigger.stallUsec,
+          windowUsec: trigger.windowUsec,
         }
-  const parts = await openWatch(session.native, session.kernel.of(init), session.id, request)
-  return new PressureWatcher(parts, checked)
+  return new PressureWatcher(await session.watch(request, watch), trigger)
 }

@@ -1,10 +1,11 @@
 // A container that waits for memory, processor or disk.
 import { invalidValue } from '../errors.js'
 import { checkClosed, checkMember, checkRange, type Keys } from '../validate.js'
+import { type CheckedWatchOptions, checkWatchMembers, watchKeys, type WatchOptions } from './options.js'
 import { Watcher, type WatchParts } from './watcher.js'
 
-/** What of a container's waiting is to be told. */
-export type PressureOptions =
+/** Which waits of a container pressure() reports. */
+export type PressureTrigger =
   | {
       /** What is waited for. */
       resource: 'memory' | 'cpu' | 'io'
@@ -21,6 +22,9 @@ export type PressureOptions =
       /** `memory.high` was passed, and the container's processes are slowed down. */
       kind: 'high'
     }
+
+/** Which waits of a container pressure() reports, and how they are read. */
+export type PressureOptions = PressureTrigger & WatchOptions
 
 /** A container waited for longer than its watcher allows. */
 export interface PressureEvent {
@@ -44,10 +48,10 @@ export class PressureWatcher extends Watcher<PressureEvent> {
   readonly kind: PressureEvent['kind']
 
   /** @internal */
-  constructor(parts: WatchParts, options: PressureOptions) {
+  constructor(parts: WatchParts, { resource, kind }: PressureTrigger) {
     super(parts)
-    this.resource = options.resource
-    this.kind = options.kind
+    this.resource = resource
+    this.kind = kind
   }
 
   /** @internal */
@@ -57,18 +61,29 @@ export class PressureWatcher extends Watcher<PressureEvent> {
   }
 }
 
-const pressureKeys: Keys<PressureOptions> = { resource: true, kind: true, stallUsec: true, windowUsec: true }
+const pressureKeys: Keys<PressureOptions> = {
+  resource: true,
+  kind: true,
+  stallUsec: true,
+  windowUsec: true,
+  ...watchKeys,
+}
 
 /** The range of the window is the kernel's own, psi_trigger_create(). */
-export function checkPressure(options: PressureOptions): PressureOptions {
+export function checkPressure(options: PressureOptions): {
+  trigger: PressureTrigger
+  watch: CheckedWatchOptions
+} {
   checkClosed(options, 'options', pressureKeys)
+  const watch = checkWatchMembers(options)
   const resource = checkMember(options.resource, 'resource', ['memory', 'cpu', 'io'])
   const kind = checkMember(options.kind, 'kind', ['some', 'full', 'high'])
   if (kind === 'high') {
     if (resource !== 'memory') throw invalidValue(`kind 'high' is of memory, not of ${resource}`)
-    return { resource, kind }
+    return { trigger: { resource, kind }, watch }
   }
   const { stallUsec, windowUsec } = options as Record<'stallUsec' | 'windowUsec', unknown>
   const window = checkRange(windowUsec, 'windowUsec', 500_000, 10_000_000)
-  return { resource, kind, windowUsec: window, stallUsec: checkRange(stallUsec, 'stallUsec', 1, window) }
+  const stall = checkRange(stallUsec, 'stallUsec', 1, window)
+  return { trigger: { resource, kind, windowUsec: window, stallUsec: stall }, watch }
 }

@@ -18,12 +18,15 @@ export class EventQueue {
   #read = 0
   #ended = false
   #failure: { error: unknown } | null = null
-  #held = false
-  #waiting: (() => void)[] = []
+  #persistent: boolean
+  #holds = false
+  readonly #waiting: (() => void)[] = []
+  readonly #onEnd: (() => void)[] = []
 
-  constructor(sources: readonly EventSource[]) {
+  constructor(sources: readonly EventSource[], persistent: boolean) {
     this.#sources = new Set(sources)
     this.#native = sources[0]?.native ?? null
+    this.#persistent = persistent
   }
 
   push(event: ContainerEvent): void {
@@ -35,6 +38,7 @@ export class EventQueue {
       this.#events.push(event)
     }
     this.#waiting.shift()?.()
+    this.#updateHold()
   }
 
   /** Nothing more of that container. */
@@ -46,10 +50,17 @@ export class EventQueue {
     if (this.#ended) return
     this.#ended = true
     this.#failure = failure
-    this.hold(false)
     for (const source of this.#sources) source.remove(this)
     this.#sources.clear()
     for (const wake of this.#waiting.splice(0)) wake()
+    this.#updateHold()
+    for (const done of this.#onEnd.splice(0)) done()
+  }
+
+  /** Runs `done` at the end; at once if that has come. */
+  atEnd(done: () => void): void {
+    if (this.#ended) done()
+    else this.#onEnd.push(done)
   }
 
   discard(): void {
@@ -59,10 +70,17 @@ export class EventQueue {
     this.#failure = null
   }
 
-  hold(held: boolean): void {
-    if (held === this.#held || (held && this.#ended)) return
-    this.#held = held
-    if (held) this.#native?.ref()
+  /** Whether a reader that waits keeps the program running. */
+  persist(persistent: boolean): void {
+    this.#persistent = persistent
+    this.#updateHold()
+  }
+
+  #updateHold(): void {
+    const holds = this.#persistent && this.#waiting.length > 0
+    if (holds === this.#holds) return
+    this.#holds = holds
+    if (holds) this.#native?.ref()
     else this.#native?.unref()
   }
 
@@ -81,13 +99,12 @@ export class EventQueue {
     for (;;) {
       const value = this.#take()
       if (value) return { value, done: false }
-      if (this.#failure) {
-        const { error } = this.#failure
-        this.#failure = null
-        throw error
-      }
+      if (this.#failure) throw this.#failure.error
       if (this.#ended) return { value: undefined, done: true }
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve)
+        this.#updateHold()
+      })
     }
   }
 }

@@ -3,6 +3,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { type NativeFailure, toContainerError } from '../errors.js'
 import type { LiveContainer, NativeBinding, WatchFact, WatchRequest } from '../native/binding.js'
+import { type CheckedWatchOptions, onAbort } from './options.js'
 
 /** Told of every watcher that was collected without having been closed: `{ containerId, kind }`. */
 const leaked = channel('libcontainer:leaked')
@@ -18,9 +19,22 @@ interface Core {
   atMs: number
   removed: boolean
   closed: boolean
-  held: boolean
-  /** Iterations that wait: given what there is, or the end. They keep the watcher alive. */
-  waiting: ((count: number) => void)[]
+  /** The reason of an abort, which has closed it. */
+  failure: { error: unknown } | null
+  /** Whether an iteration that waits keeps the program running. */
+  persistent: boolean
+  holds: boolean
+  waiting: Waiter[]
+  /** Takes back the listener on the abort signal. */
+  forgetSignal: () => void
+}
+
+/** A pending next(). It keeps the watcher alive. */
+interface Waiter {
+  iteration: object
+  /** `count` is 0 at the end. */
+  resolve: (count: number) => void
+  reject: (error: unknown) => void
 }
 
 const cores = new WeakMap<NativeBinding, Map<number, Core>>()
@@ -47,8 +61,17 @@ function receive(core: Core, count: number, atMs: number, removed: boolean): voi
     core.atMs = atMs
   }
   core.removed ||= removed
-  if (core.count > 0) core.waiting.shift()?.(taken(core))
-  if (core.removed) for (const wake of core.waiting.splice(0)) wake(0)
+  if (core.count > 0) core.waiting.shift()?.resolve(taken(core))
+  if (core.removed) for (const { resolve } of core.waiting.splice(0)) resolve(0)
+  updateHold(core)
+}
+
+function updateHold(core: Core): void {
+  const holds = core.persistent && core.waiting.length > 0
+  if (holds === core.holds) return
+  core.holds = holds
+  if (holds) core.native.ref()
+  else core.native.unref()
 }
 
 function taken(core: Core): number {
@@ -57,13 +80,18 @@ function taken(core: Core): number {
   return count
 }
 
-function release(core: Core): void {
+function release(core: Core, failure: { error: unknown } | null = null): void {
   if (core.closed) return
   core.closed = true
-  if (core.held) core.native.unref()
+  core.failure = failure
   core.native.closeWatch(core.watch)
   coresOf(core.native).delete(core.watch)
-  for (const wake of core.waiting.splice(0)) wake(0)
+  for (const { resolve, reject } of core.waiting.splice(0)) {
+    if (failure) reject(failure.error)
+    else resolve(0)
+  }
+  updateHold(core)
+  core.forgetSignal()
 }
 
 const dropped = new FinalizationRegistry((core: Core) => {
@@ -77,6 +105,7 @@ export interface WatchParts {
   watch: number
   containerId: string
   kind: string
+  options: CheckedWatchOptions
 }
 
 /** @internal Registers with the kernel, off this thread. */
@@ -85,19 +114,31 @@ export async function openWatch(
   container: LiveContainer,
   containerId: string,
   request: WatchRequest,
+  options: CheckedWatchOptions,
 ): Promise<WatchParts> {
+  const { signal } = options
+  signal?.throwIfAborted()
   coresOf(native)
+  let watch: number
   try {
-    return { native, watch: await native.watch(container, request), containerId, kind: request.kind }
+    watch = await native.watch(container, request)
   } catch (error) {
     throw toContainerError(error as NativeFailure, { containerId })
   }
+  if (signal?.aborted) {
+    native.closeWatch(watch)
+    throw signal.reason
+  }
+  return { native, watch, containerId, kind: request.kind, options }
 }
 
 /**
  * Counts something that happens to a container. Nothing is queued and nothing is lost: what happens while nobody reads is
- * added up. A watcher keeps no program alive, unless ref() is called. One that is dropped without close() is collected,
- * and said on the diagnostics channel `libcontainer:leaked`.
+ * added up.
+ *
+ * While a `next()` is pending, as in `for await`, the watcher keeps the program running, unless it was made with
+ * `persistent: false` or `unref()` was called. A watcher that nobody reads keeps no program running. A watcher that is
+ * dropped without close() is collected, and reported on the diagnostics channel `libcontainer:leaked`.
  */
 export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDisposable {
   /** Whose events these are. */
@@ -106,18 +147,27 @@ export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDispo
 
   /** @internal Watchers are made by Container. */
   constructor(parts: WatchParts) {
-    this.containerId = parts.containerId
-    this.#core = {
-      ...parts,
+    const { native, watch, containerId, kind, options } = parts
+    this.containerId = containerId
+    const core: Core = {
+      native,
+      watch,
+      containerId,
+      kind,
       count: 0,
       atMs: 0,
       removed: false,
       closed: false,
-      held: false,
+      failure: null,
+      persistent: options.persistent,
+      holds: false,
       waiting: [],
+      forgetSignal: () => undefined,
     }
-    coresOf(parts.native).set(parts.watch, this.#core)
-    dropped.register(this, this.#core, this.#core)
+    this.#core = core
+    coresOf(native).set(watch, core)
+    dropped.register(this, core, core)
+    core.forgetSignal = onAbort(options.signal, (error) => release(core, { error }))
   }
 
   /** @internal */
@@ -149,30 +199,25 @@ export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDispo
     return closed ? 0 : native.flushWatch(watch)
   }
 
-  /** While it is open, the program does not end for want of other work. */
+  /** Lets a pending `next()` keep the program running. This is the default. */
   ref(): this {
-    const core = this.#core
-    if (!core.closed && !core.held) {
-      core.held = true
-      core.native.ref()
-    }
+    this.#core.persistent = true
+    updateHold(this.#core)
     return this
   }
 
-  /** Takes ref() back; so it begins. */
+  /** Lets the program end while a `next()` is pending, as `persistent: false` does. */
   unref(): this {
-    const core = this.#core
-    if (!core.closed && core.held) {
-      core.held = false
-      core.native.unref()
-    }
+    this.#core.persistent = false
+    updateHold(this.#core)
     return this
   }
 
-  /** Ends its iterations and gives its descriptors back; again is no error. */
+  /** Ends its iterations and closes its descriptors. A second call does nothing. */
   close(): Promise<void> {
     dropped.unregister(this.#core)
     release(this.#core)
+    this.#core.failure = null
     return Promise.resolve()
   }
 
@@ -182,28 +227,39 @@ export abstract class Watcher<Event> implements AsyncIterable<Event>, AsyncDispo
   }
 
   /**
-   * What happens from now on, and what has not been read yet; ends when the watcher is closed or, with what is left told
-   * first, when the cgroup is removed. Leaving the loop closes nothing. Two iterations share the events between them.
+   * Iterates over what happens from now on, and what has not been read yet. It ends when the watcher is closed or, after
+   * what is left to tell, when the cgroup is removed. After an abort each iteration gives what was not read yet, then
+   * rejects once with the signal's reason. Leaving the loop closes nothing. Two iterations share the events between them.
    */
   [Symbol.asyncIterator](): AsyncIterator<Event, undefined, undefined> {
     const core = this.#core
-    let left = false
+    const iteration = {}
+    let over = false
     const end = { value: undefined, done: true } as const
     const toResult = (count: number): IteratorResult<Event, undefined> =>
       count === 0 ? end : { value: this.toEvent(new Date(core.atMs), count), done: false }
     return {
       // By hand, since a generator is some turns of promises later, and this is what hosts wait for.
       next: () => {
-        if (left || core.closed) return Promise.resolve(end)
-        if (core.count > 0 || core.removed) return Promise.resolve(toResult(taken(core)))
-        return new Promise((resolve) => {
-          core.waiting.push((count) => {
-            resolve(toResult(count))
-          })
+        if (over || (core.closed && !core.failure)) return Promise.resolve(end)
+        if (core.count > 0) return Promise.resolve(toResult(taken(core)))
+        return new Promise((resolve, reject) => {
+          const fail = (error: unknown): void => {
+            over = true
+            reject(error as Error)
+          }
+          if (core.failure) return fail(core.failure.error)
+          if (core.removed) return resolve(end)
+          core.waiting.push({ iteration, resolve: (count) => resolve(toResult(count)), reject: fail })
+          updateHold(core)
         })
       },
       return: () => {
-        left = true
+        over = true
+        const own = core.waiting.filter((waiter) => waiter.iteration === iteration)
+        core.waiting = core.waiting.filter((waiter) => waiter.iteration !== iteration)
+        for (const waiter of own) waiter.resolve(0)
+        updateHold(core)
         return Promise.resolve(end)
       },
     }
