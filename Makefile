@@ -33,6 +33,7 @@ demo: build ## a container's life by this library, beside runc's own times
 
 test: setup-test build native-test check $(PREBUILT) ## everything: native tests, checks, unit, addon and integration tests, machines
 	npx vitest run
+	npm run --silent test:bun
 	@$(MAKE) --no-print-directory vm-test
 	@$(MAKE) --no-print-directory vm-clock
 	@$(MAKE) --no-print-directory vm-checkpoint

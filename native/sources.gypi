@@ -85,6 +85,7 @@
       "native/events/nested_kills.cc",
       "native/events/oom_source.cc",
       "native/events/pressure_source.cc",
+      "native/events/readiness.cc",
       "native/events/watches.cc"
     ],
     "addon_sources": [
@@ -93,6 +94,7 @@
       "native/addon/lane.cc",
       "native/addon/libc_floor.cc",
       "native/addon/module.cc",
+      "native/addon/readiness_calls.cc",
       "native/addon/state_calls.cc",
       "native/addon/stats_object.cc",
       "native/addon/watch_calls.cc"

@@ -3,14 +3,12 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { ContainerError, type NativeFailure, toContainerError } from '../errors.js'
 import type { NativeBinding } from '../native/binding.js'
-import { isBun, receiveInBun } from '../process/bun.js'
+import { receiverOf } from '../process/fd_streams.js'
 import { ShimBusy, type ShimLink, type ShimListener } from '../shim/link.js'
-import { receive } from '../shim/frames.js'
 import { openLink } from '../shim/open.js'
 import type { ProcessEntry } from '../shim/protocol.js'
 
 const { ECONNREFUSED, ENOENT } = constants.errno
-const receiver = isBun ? receiveInBun : receive
 /** How many shims in turn may be killed under one call. */
 export const maxTakeovers = 3
 
@@ -111,6 +109,7 @@ export class Connection {
   /** What its shim knows; null where none serves; 'silent' where one does and gives no answer. */
   async ask(): Promise<ProcessEntry[] | 'silent' | null> {
     const { native, root, id: containerId, timeout } = this.#parts
+    const receiver = receiverOf(native)
     const connect = (): Promise<number> => native.connectShim(join(root, containerId))
     try {
       if (!this.link) return await this.#open(connect)
@@ -140,6 +139,7 @@ export class Connection {
 
   async #open(connect: () => Promise<number>): Promise<ProcessEntry[]> {
     const { native, id: containerId, timeout } = this.#parts
+    const receiver = receiverOf(native)
     const { link, processes } = await openLink({ native, containerId, timeout, receiver }, connect)
     this.#link = link
     this.#processes = processes

@@ -74,6 +74,15 @@ export interface NativeBinding {
   closeFd(fd: number): void
   /** How many bytes can be read from a pipe now (FIONREAD). */
   pendingBytes(fd: number): number
+  /** The receiver of all that becomes ready in this environment; takes effect once, and comes before awaitReadiness(). */
+  listenToReadiness(listener: (numbers: number[]) => void): void
+  /**
+   * Tells the receiver once, by the number that it returns, when a pipe or socket can be read or written, or its other
+   * side is gone. Makes it non-blocking. For a host whose own event loop cannot wait for it.
+   */
+  awaitReadiness(fd: number, writing: boolean): number
+  /** Nothing more of that number: before its descriptor is closed. */
+  forgetReadiness(number: number): void
   /** Signals that very process by pidfd; ESRCH when it is gone. */
   signalProcess(pid: number, starttime: number, signal: number): void
   /** The start time of a process that runs, else null; throws where that cannot be seen now. */

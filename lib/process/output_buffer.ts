@@ -64,7 +64,7 @@ export class BufferedOutput extends Readable {
         return
       }
       this.#at = from
-      this.#copy(openReadable(ends[0]))
+      this.#copy(openReadable(this.#native, ends[0]))
     } catch (error) {
       if (ends) this.#native.closeFd(ends[0])
       // What is deleted or removed has no more to say; a handle that was closed has destroyed this.

@@ -1,7 +1,6 @@
 // Standard streams: what is passed to the shim, and what stays here as Node streams.
 import { fstatSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
-import { isBun } from './bun.js'
 import { type Incoming, openReadable, openWritable } from './fd_streams.js'
 import { checkFlag, checkKeys, checkPath, checkRange, didYouMean, show } from '../validate.js'
 import {
@@ -131,7 +130,7 @@ class Output {
   constructor(native: NativeBinding, fd: number) {
     this.#native = native
     this.#fd = fd
-    this.stream = openReadable(fd)
+    this.stream = openReadable(native, fd)
   }
 
   /**
@@ -144,9 +143,8 @@ class Output {
       stream,
       total: total ?? stream.bytesRead + this.#pending(),
       taken: () => stream.bytesRead,
-      // A pipe is the container's too, which may have read some of it back; of a terminal the shim writes the rest. Bun
-      // reads ahead, so that an empty pipe says nothing there.
-      isDry: () => total === null && !isBun && this.#pending() === 0,
+      // A pipe is the container's too, which may have read some of it back; of a terminal the shim writes the rest.
+      isDry: () => total === null && this.#pending() === 0,
     })
   }
 
@@ -243,7 +241,7 @@ export class ProcessStreams {
     const [theirs, ours] = index === 0 ? ends : [ends[1], ends[0]]
     this.fds.push(theirs)
     this.#theirs.push(theirs)
-    if (index === 0) this.stdin = openWritable(ours)
+    if (index === 0) this.stdin = openWritable(this.#native, ours)
     else this.#outputs[index - 1] = new Output(this.#native, ours)
   }
 

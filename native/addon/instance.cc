@@ -46,11 +46,42 @@ Result<std::shared_ptr<events::Watches>> Instance::Watches() {
   return watches_;
 }
 
+void Instance::ListenToReadiness(const Napi::Function& listener) {
+  Begin();
+  if (readiness_listener_.IsEmpty()) readiness_listener_ = Napi::Persistent(listener);
+}
+
+Result<events::Readiness*> Instance::Readiness() {
+  if (readiness_) return readiness_.get();
+  if (!epoll_) return Error::Of(ECANCELED, "epoll_create1");  // the environment is on its way out
+  auto epoll = epoll_->Share();
+  if (!epoll) return epoll.error();
+  const auto owner = events::EpollThread::Owner::kReadiness;
+  readiness_ = std::make_unique<events::Readiness>(std::move(*epoll), events::EpollThread::Tag(owner, 0));
+  epoll_->SetHandler(owner, readiness_.get());
+  return readiness_.get();
+}
+
 void Instance::Notify() {
   deliver_.NonBlockingCall([this](Napi::Env call_env, const Napi::Function&) { Deliver(call_env); });
 }
 
 void Instance::Deliver(Napi::Env call_env) {
+  DeliverFacts(call_env);
+  DeliverReadiness(call_env);
+}
+
+void Instance::DeliverReadiness(Napi::Env call_env) {
+  if (!epoll_ || !readiness_ || readiness_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
+  auto ready = readiness_->Take();
+  if (ready.empty()) return;
+  auto numbers = Napi::Array::New(call_env, ready.size());
+  for (size_t i = 0; i < ready.size(); ++i)
+    numbers.Set(static_cast<uint32_t>(i), Napi::Number::New(call_env, ready[i]));
+  readiness_listener_.Call({numbers});
+}
+
+void Instance::DeliverFacts(Napi::Env call_env) {
   if (!epoll_ || !watches_ || watch_listener_.IsEmpty() || call_env.IsExceptionPending()) return;
   auto told = watches_->Take();
   if (told.empty()) return;
@@ -81,6 +112,7 @@ void Instance::Unlisten() {
   if (!epoll_) return;
   if (watches_) watches_->Mute();
   epoll_.reset();  // joins the thread, so that nothing is delivered to an environment that is gone
+  readiness_.reset();
   flusher_.reset();
   connections_.reset();
   deliver_.Abort();

@@ -11,6 +11,7 @@
 #include "client/connections.h"
 #include "client/shim_spawn.h"
 #include "events/epoll_thread.h"
+#include "events/readiness.h"
 #include "events/watches.h"
 
 namespace lc::addon {
@@ -41,6 +42,10 @@ struct Instance {
   void ListenToWatches(const Napi::Function& listener);
   // After ListenToWatches.
   Result<std::shared_ptr<events::Watches>> Watches();
+  // Once: `listener([number, ...])`.
+  void ListenToReadiness(const Napi::Function& listener);
+  // After ListenToReadiness.
+  Result<events::Readiness*> Readiness();
   void Unlisten();
   void Ref();
   void Unref();
@@ -55,6 +60,8 @@ struct Instance {
  private:
   void Notify();
   void Deliver(Napi::Env call_env);
+  void DeliverFacts(Napi::Env call_env);
+  void DeliverReadiness(Napi::Env call_env);
 
   Napi::ThreadSafeFunction deliver_;
   int refs_ = 0;
@@ -62,6 +69,8 @@ struct Instance {
   std::unique_ptr<Flusher> flusher_;
   Napi::FunctionReference watch_listener_;
   std::shared_ptr<events::Watches> watches_;
+  Napi::FunctionReference readiness_listener_;
+  std::unique_ptr<events::Readiness> readiness_;
   std::unique_ptr<events::EpollThread> epoll_;  // ends before those that it serves
   bool ended_ = false;
 };

@@ -8,6 +8,7 @@
 #include "addon/container_handle.h"
 #include "addon/convert.h"
 #include "addon/instance.h"
+#include "addon/readiness_calls.h"
 #include "addon/state_calls.h"
 #include "addon/stats_object.h"
 #include "addon/watch_calls.h"
@@ -287,6 +288,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("releaseKilled", Napi::Function::New(env, ReleaseKilled, "releaseKilled"));
   ExportStateCalls(env, exports);
   ExportWatchCalls(env, exports);
+  ExportReadinessCalls(env, exports);
   return exports;
 }
 

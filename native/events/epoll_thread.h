@@ -23,8 +23,8 @@ class EpollHandler {
 
 class EpollThread {
  public:
-  enum class Owner : uint8_t { kThread, kConnections, kWatches };
-  static constexpr size_t kOwners = 3;
+  enum class Owner : uint8_t { kThread, kConnections, kWatches, kReadiness };
+  static constexpr size_t kOwners = 4;
 
   // `notify` is called on the epoll thread when a handler has something to say. It must not call back in
   // here.

@@ -2,10 +2,12 @@
 import { closeSync, writeSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { load } from '../../lib/native/load.js'
-import { FrameParser, receive } from '../../lib/shim/frames.js'
+import { receiverOf } from '../../lib/process/fd_streams.js'
+import { FrameParser } from '../../lib/shim/frames.js'
 import { eventually } from '../support/wait.js'
 
 const { native } = load()
+const receive = receiverOf(native)
 
 function frame(text: string, fds = 0, length = Buffer.byteLength(text)): Buffer {
   const header = Buffer.alloc(8)
