@@ -157,6 +157,7 @@
       "native/test/main_test.cc",
       "native/test/nsexec_test.cc",
       "native/test/oom_log_test.cc",
+      "native/test/readiness_test.cc",
       "native/test/seccomp_test.cc",
       "native/test/shim_test.cc",
       "native/test/state_directory_test.cc",
