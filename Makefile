@@ -105,8 +105,9 @@ vm-test-all: setup-test build native-tests ## every integration test with cgroup
 vm-test-trixie: setup-test build native-tests ## with the kernel of Debian trixie
 	$(VM_TEST) --kernel trixie --layout v2
 
-check: setup-test build ## types, linters and formats; warnings are errors
+check: setup-test build ## types, imports, linters and formats; warnings are errors
 	npm run --silent typecheck
+	node scripts/check-imports.mjs
 	npm run --silent lint
 	npm run --silent docs:check
 	@find native -name '*.cc' -o -name '*.h' | xargs clang-format --dry-run --Werror
