@@ -54,7 +54,7 @@ function specOf(container: Container, args: string[], options: ExecOptions): Pro
   const added = parseEnv(options.env)
   if (options.terminal) {
     const { columns, rows } = process.stdout
-    if (columns > 0 && rows > 0) spec.consoleSize = { width: columns, height: rows }
+    if (columns > 0 && rows > 0) spec.consoleSize = { columns, rows }
     if (process.env['TERM']) added.unshift(`TERM=${process.env['TERM']}`)
   }
   // Given at all, it is the whole environment.

@@ -40,7 +40,7 @@ async function runShell() {
         `TERM=${process.env.TERM ?? 'xterm'}`,
       ],
       terminal: true,
-      consoleSize: { width: stdout.columns, height: stdout.rows },
+      consoleSize: { columns: stdout.columns, rows: stdout.rows },
     },
     { stdin: 'pipe', stdout: 'pipe' },
   )

@@ -20,7 +20,7 @@ export {
 export type { ContainerEvent, ContainerEventBase } from './events/event.js'
 export { EventStream } from './events/stream.js'
 export type { Resources, ThrottleDevice } from './oci/resources.js'
-export type { OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci/spec.js'
+export type { ConsoleSize, OciCapabilities, OciRlimit, OciUser, ProcessSpec } from './oci/spec.js'
 export type {
   BlkioEntry,
   Figure,

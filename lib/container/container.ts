@@ -133,6 +133,12 @@ export class Container implements AsyncDisposable {
     loadBinding().native.limitDescriptors(checkDescriptorLimit(limit))
   }
 
+  /** The session, for calls that a closed handle refuses. */
+  get #open(): Session {
+    this.#session.mustBeOpen()
+    return this.#session
+  }
+
   /** All that were started and not removed, running or exited; `'init'` is the first one. */
   get processes(): ReadonlyMap<string, Process> {
     return this.#session.processes
@@ -157,7 +163,7 @@ export class Container implements AsyncDisposable {
    * programs have done, too. ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever; ERR_STATE_CORRUPT.
    */
   async status(): Promise<ContainerState> {
-    return this.#session.status()
+    return this.#open.status()
   }
 
   /**
@@ -174,7 +180,7 @@ export class Container implements AsyncDisposable {
   async start<const Options extends StartOptions = StartOptions>(
     options?: Options & OnlyKnown<Options, StartOptions>,
   ): Promise<StartedProcess<Options>> {
-    return (await start(this.#session, options === undefined ? {} : options)) as StartedProcess<Options>
+    return (await start(this.#open, options === undefined ? {} : options)) as StartedProcess<Options>
   }
 
   /**
@@ -197,12 +203,7 @@ export class Container implements AsyncDisposable {
     spec: ProcessSpec,
     options?: Options & OnlyKnown<Options, ExecOptions>,
   ): Promise<StartedProcess<Options>> {
-    return (await exec(
-      this.#session,
-      id,
-      spec,
-      options === undefined ? {} : options,
-    )) as StartedProcess<Options>
+    return (await exec(this.#open, id, spec, options === undefined ? {} : options)) as StartedProcess<Options>
   }
 
   /**
@@ -212,7 +213,7 @@ export class Container implements AsyncDisposable {
    * process in 15 seconds.
    */
   async kill(signal: Signal = 'SIGTERM', options: { all?: boolean } = {}): Promise<void> {
-    return kill(this.#session, signal, options)
+    return kill(this.#open, signal, options)
   }
 
   /**
@@ -221,17 +222,17 @@ export class Container implements AsyncDisposable {
    * call and kill() with `all`, stats(), pause(), resume(), updateResources(), oom() and pressure() then go on working
    * until the last one has ended.
    *
-   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED once nothing of the container runs; ERR_UNSUPPORTED for a container
-   * without cgroups; ERR_SYSCALL with ETIMEDOUT when the container has made more cgroups than can be read in 10 seconds.
+   * ERR_CONTAINER_NOT_STARTED; ERR_CONTAINER_EXITED once nothing of it runs; ERR_UNSUPPORTED without cgroups; ERR_SYSCALL
+   * with ETIMEDOUT when the container has made more cgroups than can be read in 10 seconds.
    */
   async pids(): Promise<number[]> {
-    const { native } = this.#session
+    const { native } = this.#open
     return this.#session.askOfLiving((live) => native.pids(live))
   }
 
   /** As pids(), on this thread: it reads one small kernel file for each cgroup of the container. Throws as that rejects. */
   pidsSync(): number[] {
-    const { native } = this.#session
+    const { native } = this.#open
     return this.#session.askOfLivingSync((live) => native.pidsSync(live))
   }
 
@@ -242,30 +243,30 @@ export class Container implements AsyncDisposable {
    * where there is no freezer (on v2 before Linux 5.2).
    */
   async pause(): Promise<void> {
-    const { native, timeout } = this.#session
+    const { native, timeout } = this.#open
     await this.#session.askOfLiving((live) => native.pause(live, timeout))
     this.#session.paused()
   }
 
   /** Lets a paused container run on; one that is not paused is no error. Errors as pause(). */
   async resume(): Promise<void> {
-    const { native } = this.#session
+    const { native } = this.#open
     await this.#session.askOfLiving((live) => native.resume(live))
     this.#session.resumed()
   }
 
   /**
-   * What it used and may use, all from one pass or nothing. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED
-   * for a container without cgroups.
+   * Reads what it used and may use, in one pass. ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED; ERR_UNSUPPORTED without
+   * cgroups.
    */
   async stats(): Promise<Stats> {
-    const { native } = this.#session
+    const { native } = this.#open
     return toStats(await this.#session.askOfLiving((live) => native.stats(live)))
   }
 
   /** As stats(), on this thread: it reads some ten (v2) to fifty (v1) small kernel files. Throws as that rejects. */
   statsSync(): Stats {
-    const { native } = this.#session
+    const { native } = this.#open
     return toStats(this.#session.askOfLivingSync((live) => native.statsSync(live)))
   }
 
@@ -292,7 +293,7 @@ export class Container implements AsyncDisposable {
    * ERR_STATE_CORRUPT where the runtime's record is not what it should be; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED.
    */
   async updateResources(resources: Resources): Promise<void> {
-    return updateResources(this.#session, resources)
+    return updateResources(this.#open, resources)
   }
 
   /**
@@ -305,7 +306,7 @@ export class Container implements AsyncDisposable {
    * @throws {ContainerError} ERR_SYSCALL when the kernel has no descriptor or watch left, with the sysctl that limits them.
    */
   async oom(options: WatchOptions = {}): Promise<OomWatcher> {
-    return watchOom(this.#session, options)
+    return watchOom(this.#open, options)
   }
 
   /**
@@ -331,7 +332,7 @@ export class Container implements AsyncDisposable {
    * @throws {ContainerError} As oom(); ERR_UNSUPPORTED if the kernel has neither.
    */
   async pressure(options: PressureOptions): Promise<PressureWatcher> {
-    return watchPressure(this.#session, options)
+    return watchPressure(this.#open, options)
   }
 
   /**
@@ -339,7 +340,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_STOPPED while it runs. Init goes with the container: ERR_INVALID_ARG_VALUE.
    */
   async removeProcess(id: string): Promise<void> {
-    return removeProcess(this.#session, id)
+    return removeProcess(this.#open, id)
   }
 
   /**
@@ -349,7 +350,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND when it is deleted already; ERR_RUNTIME where the runtime's delete fails.
    */
   async delete(options: { force?: boolean } = {}): Promise<void> {
-    return deleteContainer(this.#session, options)
+    return deleteContainer(this.#open, options)
   }
 
   /**
@@ -357,7 +358,7 @@ export class Container implements AsyncDisposable {
    * ERR_CONTAINER_NOT_FOUND.
    */
   async checkpoints(): Promise<Checkpoint[]> {
-    return listCheckpoints(this.#session)
+    return listCheckpoints(this.#open)
   }
 
   /**
@@ -374,7 +375,7 @@ export class Container implements AsyncDisposable {
    * container runs on and nothing of the checkpoint is left.
    */
   async checkpoint(options: CheckpointOptions): Promise<void> {
-    return makeCheckpoint(this.#session, options)
+    return makeCheckpoint(this.#open, options)
   }
 
   /**
@@ -382,12 +383,12 @@ export class Container implements AsyncDisposable {
    * whose parent it was can be restored no more. ERR_CONTAINER_NOT_FOUND.
    */
   async deleteCheckpoint(name: string): Promise<void> {
-    return deleteCheckpoint(this.#session, name)
+    return deleteCheckpoint(this.#open, name)
   }
 
   /**
    * Lets go of this handle; the container runs on. Streams of `'pipe'` are closed and pending waits rejected. An
-   * ephemeral container still ends with this program.
+   * ephemeral container still ends with this program. Later calls fail with ERR_SHIM_EXITED; see {@link Container.load}.
    */
   async close(): Promise<void> {
     return this.#session.close()

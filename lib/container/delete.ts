@@ -53,6 +53,7 @@ async function deleteByShim(session: Session, force: boolean): Promise<void> {
 
 /** Kill and delete, and no error if that is done already. */
 export async function discard(session: Session): Promise<void> {
+  session.reopen()
   try {
     if (!session.isDeleted) await deleteContainer(session, { force: true })
   } catch (error) {

@@ -18,7 +18,7 @@ export async function exec(
   options: ExecOptions,
 ): Promise<Process> {
   checkProcessId(id)
-  checkProcessSpec(spec)
+  const typed = checkProcessSpec(spec)
   checkClosed(options, 'options', execKeys)
   checkStreams(options)
   const signal = checkAbortSignal(options.signal)
@@ -29,8 +29,7 @@ export async function exec(
     throw toContainerError({ code: 'ERR_PROCESS_EXISTS', text: 'there is one of that id' }, context)
   }
   const { inherited, timeout } = session
-  const typed = { ...spec }
-  const streams = ProcessStreams.open(session.native, options, spec.terminal === true, context)
+  const streams = ProcessStreams.open(session.native, options, typed.terminal === true, context)
   session.begin(id)
   try {
     const link = session.connection.link ?? (await untilAborted(session.connect(), signal))

@@ -2,6 +2,7 @@
 import { constants } from 'node:os'
 import { ContainerError, type FailureContext } from '../errors.js'
 import { checkClosed, checkFlag, checkSignal, type Signal } from '../validate.js'
+import { hasExited } from './refusals.js'
 import type { Session } from './session.js'
 
 const { SIGKILL } = constants.signals
@@ -23,6 +24,6 @@ export async function kill(session: Session, signal: Signal, options: { all?: bo
     if (number === SIGKILL) await kernel.ask(init, (live) => native.releaseKilled(live))
   } catch (error) {
     if (!(error instanceof ContainerError) || error.code !== 'ERR_PROCESS_EXITED') throw error
-    throw new ContainerError('ERR_CONTAINER_EXITED', `container '${session.id}' has exited`, context)
+    throw hasExited(session.id, context)
   }
 }

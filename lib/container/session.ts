@@ -18,6 +18,7 @@ import { Connection } from './connection.js'
 import { KernelSide } from './kernel_side.js'
 import type { ContainerState } from './options.js'
 import { processHost } from './process_host.js'
+import { handleClosed, hasExited, isDeleted, notStarted } from './refusals.js'
 import { survey } from './survey.js'
 
 interface EarlyExit {
@@ -100,7 +101,7 @@ export class Session {
         mustExist: () => this.mustExist(),
       },
     )
-    this.#host = processHost(container, native, this.connection, () => this.#isClosed)
+    this.#host = processHost(container, this)
   }
 
   /** All that were started and not removed, running or exited. */
@@ -143,9 +144,25 @@ export class Session {
     return this.#starting.has(id)
   }
 
-  /** The connection to the container's shim; one is started where none serves. */
-  connect(): Promise<ShimLink> {
-    return this.connection.connect()
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** ERR_SHIM_EXITED once the handle is closed. */
+  mustBeOpen(): void {
+    if (this.#isClosed) throw handleClosed(this.id)
+  }
+
+  /** The connection to the container's shim; one is started where none serves. A closed handle makes none. */
+  async connect(): Promise<ShimLink> {
+    const { connection } = this
+    if (!connection.owns) this.mustBeOpen()
+    const link = await connection.connect()
+    if (this.#isClosed && !connection.owns) {
+      connection.letGo()
+      throw handleClosed(this.id)
+    }
+    return link
   }
 
   /** Init, as far as this handle knows of one that runs. */
@@ -164,25 +181,15 @@ export class Session {
   /** Init, whether it still runs or not. */
   #known(context: FailureContext): Process {
     const init = this.#processes.get('init')
-    if (this.#isDeleted) throw this.#deletedError(context)
-    if (!init) {
-      throw new ContainerError('ERR_CONTAINER_NOT_STARTED', `container '${this.id}' is not started`, context)
-    }
+    if (this.#isDeleted) throw isDeleted(this.id, context)
+    if (!init) throw notStarted(this.id, context)
     return init
-  }
-
-  #deletedError(context: FailureContext): ContainerError {
-    return new ContainerError('ERR_CONTAINER_NOT_FOUND', `container '${this.id}' is deleted`, context)
-  }
-
-  #exitedError(context: FailureContext): ContainerError {
-    return new ContainerError('ERR_CONTAINER_EXITED', `container '${this.id}' has exited`, context)
   }
 
   /** Init, if it runs; also one that another program has started. */
   async running(context: FailureContext): Promise<Process> {
     const init = this.#mayRun() ?? (await this.#found(context))
-    if (init.exitStatus) throw this.#exitedError(context)
+    if (init.exitStatus) throw hasExited(this.id, context)
     return init
   }
 
@@ -194,7 +201,7 @@ export class Session {
     const init = this.#mayRun() ?? (await this.#found(context))
     if (!init.exitStatus) return init
     if (await this.kernel.ask(init, (live) => this.native.lives(live))) return init
-    throw this.#exitedError(context)
+    throw hasExited(this.id, context)
   }
 
   /** Asks the kernel about a container of which something must run. */
@@ -208,14 +215,14 @@ export class Session {
     const context = { containerId: this.id }
     const init = this.#known(context)
     if (init.exitStatus && !this.kernel.askSync(init, (live) => this.native.livesSync(live))) {
-      throw this.#exitedError(context)
+      throw hasExited(this.id, context)
     }
     return this.kernel.askSync(init, question)
   }
 
   /** ERR_CONTAINER_NOT_FOUND once it is deleted, by whomever. */
   async mustExist(): Promise<void> {
-    if (this.#isDeleted) throw this.#deletedError({ containerId: this.id })
+    if (this.#isDeleted) throw isDeleted(this.id, { containerId: this.id })
     const version = await stateVersion(this.root, this.id)
     if (version !== null && version === this.#readVersion) return
     try {
@@ -367,9 +374,7 @@ export class Session {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    const error = new ContainerError('ERR_SHIM_EXITED', `the handle of container '${this.id}' was closed`, {
-      containerId: this.id,
-    })
+    const error = handleClosed(this.id)
     for (const process of this.#processes.values()) {
       process.abandon(error)
       await process.close()
@@ -378,6 +383,11 @@ export class Session {
     this.hub.closed()
     // The shim of an ephemeral container takes the end of this connection for the end of this program.
     if (!this.connection.owns) this.connection.letGo()
+  }
+
+  /** The handle of an ephemeral container is disposed of, which deletes the container, closed or not. */
+  reopen(): void {
+    this.#isClosed = false
   }
 
   /** Exits that happened while no connection was there to tell. */

@@ -18,6 +18,7 @@ export async function statsOfMany(
     sessions.map(async (session, index) => {
       const { id } = session
       try {
+        session.mustBeOpen()
         const init = await session.living({ containerId: id })
         asked.push({ id, index, live: session.kernel.of(init) })
       } catch (error) {

@@ -54,6 +54,29 @@ export interface OciRlimit {
   hard: number
 }
 
+/** A terminal's size in characters: `columns` and `rows`, or OCI's `width` and `height`. Each is 0 to 65535. */
+export type ConsoleSize =
+  | {
+      /** Characters in a line. */
+      columns: number
+      /** Lines. */
+      rows: number
+      /** Not together with `columns` and `rows`. */
+      height?: undefined
+      /** Not together with `columns` and `rows`. */
+      width?: undefined
+    }
+  | {
+      /** Lines. */
+      height: number
+      /** Characters in a line. */
+      width: number
+      /** Not together with `height` and `width`. */
+      columns?: undefined
+      /** Not together with `height` and `width`. */
+      rows?: undefined
+    }
+
 /**
  * OCI runtime-spec `process` (config.md, "Process"), every field optional but `args`. What is left out (but `terminal`
  * and `consoleSize`) comes from the container's own process, as with `runc exec -p`. So does what is null, and an empty
@@ -67,13 +90,8 @@ export interface ProcessSpec {
   args: string[]
   /** A pseudo-terminal as standard streams; false. Its output comes on `stdout`, that of stderr too. */
   terminal?: boolean
-  /** The terminal's first size; 0 by 0 when left out. */
-  consoleSize?: {
-    /** Rows, 0 to 65535. */
-    height: number
-    /** Columns, 0 to 65535. */
-    width: number
-  }
+  /** The terminal's first size, as resize() takes it or as OCI writes it. Default: 0 by 0. */
+  consoleSize?: ConsoleSize
   /** As whom it runs. Taken as a whole: a user without `additionalGids` has none. */
   user?: OciUser
   /** `NAME=value`; the last of two with one name counts. */
@@ -162,7 +180,7 @@ const specKeys: Keys<ProcessSpec> = {
 }
 type Part<Name extends keyof ProcessSpec> = Keys<NonNullable<ProcessSpec[Name]>>
 const parts: { [Name in keyof ProcessSpec]?: Readonly<Record<string, true>> } = {
-  consoleSize: { height: true, width: true } satisfies Part<'consoleSize'>,
+  consoleSize: { columns: true, rows: true, height: true, width: true } satisfies Part<'consoleSize'>,
   user: { uid: true, gid: true, umask: true, additionalGids: true } satisfies Part<'user'>,
   capabilities: {
     bounding: true,
@@ -198,6 +216,20 @@ function checkSpecKeys(spec: Record<string, unknown>): void {
   })
 }
 
+/** The size as OCI has it, which is how it goes to the shim and to the disk. */
+function checkConsoleSize(value: unknown): { height: number; width: number } {
+  const name = 'spec.consoleSize'
+  checkObject(value, name)
+  const { columns, rows, height, width } = value as Record<string, unknown>
+  const isOurs = columns !== undefined || rows !== undefined
+  if (isOurs && (height !== undefined || width !== undefined)) {
+    throw invalidValue(`${name} must have columns and rows, or height and width, not both: ${show(value)}`)
+  }
+  return isOurs
+    ? { height: checkSize(rows, `${name}.rows`), width: checkSize(columns, `${name}.columns`) }
+    : { height: checkSize(height, `${name}.height`), width: checkSize(width, `${name}.width`) }
+}
+
 /** Only what decides between a clear error here and a garbled message there; the shim checks every field. */
 export function checkProcessSpec(value: unknown): ProcessSpec {
   checkObject(value, 'spec')
@@ -219,13 +251,9 @@ export function checkProcessSpec(value: unknown): ProcessSpec {
   }
   if (spec['terminal'] !== undefined && spec['terminal'] !== null)
     checkBoolean(spec['terminal'], 'spec.terminal')
-  if (spec['consoleSize'] !== undefined && spec['consoleSize'] !== null) {
-    checkObject(spec['consoleSize'], 'spec.consoleSize')
-    const size = spec['consoleSize'] as Record<string, unknown>
-    checkSize(size['height'], 'spec.consoleSize.height')
-    checkSize(size['width'], 'spec.consoleSize.width')
-  }
-  return spec as unknown as ProcessSpec
+  const size = spec['consoleSize']
+  const oci = size === undefined || size === null ? {} : { consoleSize: checkConsoleSize(size) }
+  return { ...spec, ...oci } as unknown as ProcessSpec
 }
 
 /** Checks what this package uses of a config.json; the runtime checks the rest. */

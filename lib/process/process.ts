@@ -41,6 +41,8 @@ export interface ExitStatus {
 export interface ProcessHost {
   native: NativeBinding
   container: HandleTypes['container']
+  /** ERR_SHIM_EXITED once the container's handle is closed. */
+  mustBeOpen(): void
   request(request: Request, context: FailureContext): Promise<unknown>
   /** A connection, so that the exit will be told. */
   watch(): Promise<void>
@@ -231,7 +233,7 @@ export class Process {
    *
    * What a background child writes after the exit delays nothing, and still arrives on the stream. An aborted wait ends
    * nothing but itself.
-   * @throws {ContainerError} ERR_SHIM_EXITED when the handle is closed meanwhile.
+   * @throws {ContainerError} ERR_SHIM_EXITED if the container's handle is closed while the process runs.
    */
   wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
     try {
@@ -275,6 +277,7 @@ export class Process {
     const number = checkSignal(signal)
     const context = this.#context()
     if (this.#exit) throw toContainerError({ code: 'ERR_PROCESS_EXITED', text: 'it has exited' }, context)
+    this.#host.mustBeOpen()
     try {
       this.#host.native.signalProcess(this.pid, this.#starttime, number)
     } catch (error) {
@@ -292,6 +295,7 @@ export class Process {
    */
   async closeStdin(): Promise<void> {
     if (this.#exit) return
+    this.#host.mustBeOpen()
     if (this.stdin) {
       const stdin = this.stdin
       if (stdin.writableEnded || stdin.destroyed) return
@@ -314,6 +318,7 @@ export class Process {
       throw toContainerError({ code: 'ERR_NOT_A_TERMINAL', text: 'it has no terminal' }, context)
     }
     if (this.#exit) throw toContainerError({ code: 'ERR_PROCESS_EXITED', text: 'it has exited' }, context)
+    this.#host.mustBeOpen()
     await this.#host.request({ op: 'resize', process: this.id, columns, rows }, context)
   }
 

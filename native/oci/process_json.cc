@@ -14,7 +14,16 @@ namespace lc {
 namespace {
 
 Error Invalid(const std::string& field, const std::string& why) {
-  return Error::Coded("ERR_INVALID_ARG_VALUE", "process." + field + " " + why, field);
+  return Error::Coded("ERR_INVALID_ARG_VALUE", "spec" + (field.empty() ? "" : "." + field) + " " + why,
+                      field);
+}
+
+// Says so of a member that the caller did not write.
+Error Named(Error error, const TypedMembers& typed) {
+  std::string member = error.path.substr(0, error.path.find('.'));
+  const bool is_own = member.empty() || member == "args" || member == "terminal" || member == "consoleSize";
+  if (!is_own && !typed.Has(member)) error.text += "; it comes from the container's config.json";
+  return error;
 }
 
 std::optional<uint32_t> Id(const JsonValue& json) {
@@ -317,7 +326,9 @@ Result<std::vector<int>> ParseCpuList(const std::string& text) {
   return out;
 }
 
-Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed) {
+namespace {
+
+Result<OciProcess> Parse(const JsonValue& json, const TypedMembers& typed) {
   if (!json.IsObject()) return Invalid("", "is not an object");
   OciProcess out;
   if (auto error = Take(json, "terminal", "terminal", &out.terminal)) return *std::move(error);
@@ -353,6 +364,14 @@ Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& ty
   if (auto error = ParseConfinement(json, typed, &out)) return *std::move(error);
   if (auto error = ParseScheduling(json, typed, &out)) return *std::move(error);
   return out;
+}
+
+}  // namespace
+
+Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed) {
+  auto process = Parse(json, typed);
+  if (!process) return Named(std::move(process.error()), typed);
+  return process;
 }
 
 }  // namespace lc

@@ -24,7 +24,7 @@ struct TypedMembers {
   }
 };
 
-// ERR_INVALID_ARG_VALUE, naming the field, for what the specification does not allow.
+// ERR_INVALID_ARG_VALUE, naming the field as `spec.user.uid`, for what the specification does not allow.
 Result<OciProcess> ParseOciProcess(const JsonValue& json, const TypedMembers& typed = {});
 
 // "0-2,5" -> {0,1,2,5}. Bounded: CPU numbers up to 8191.

@@ -172,6 +172,7 @@ TEST_CASE("what no OCI process may hold is refused by its name") {
     REQUIRE_FALSE(process.ok());
     CHECK(std::string(process.error().code) == "ERR_INVALID_ARG_VALUE");
     CHECK(process.error().path == bad.field);
+    CHECK(process.error().text.rfind(std::string("spec.") + bad.field + " ", 0) == 0);
   }
 }
 
@@ -195,6 +196,10 @@ TEST_CASE("what a config.json carries is taken as the runtimes take it, what is 
   CHECK(ParseInherited(capabilities, {}, true)->capabilities.bounding == (1U << 5 | 1U));
   CHECK_FALSE(ParseInherited(capabilities, {"capabilities"}).ok());
   CHECK_FALSE(Parse(capabilities).ok());
+  const std::string user = R"({"args":["a"],"user":{"uid":-1}})";
+  CHECK(ParseInherited(user, {"user"}).error().text.find("config.json") == std::string::npos);
+  CHECK(ParseInherited(user).error().text.find("; it comes from the container's config.json") !=
+        std::string::npos);
 
   const std::string env = R"({"args":["a"],"env":["A=1","B=1","A","=x","","C","A=2","B=3"]})";
   CHECK(ParseInherited(env)->env == std::vector<std::string>{"B=1", "=x", "A=2", "B=3"});

@@ -63,6 +63,23 @@ describe.skipIf(skip)('a Node program', () => {
     expect(await program.ended).toEqual({ code: 0, signal: null })
   })
 
+  test('a handle that is closed while calls are in flight connects no more', async () => {
+    const container = await ground.running()
+    const said = await runProgram(
+      `const code = (promise) => promise.then(() => 'done', ({ code }) => code)
+       for (const turns of [0, 1, 5, 20]) {
+         const c = await Container.load(args.root, args.id, { observe: true })
+         const calls = [c.exec('job-' + turns, { args: ['/bin/sleep', '100'] }), c.processes.get('init').wait()]
+         const codes = calls.map(code)
+         for (let turn = 0; turn < turns; ++turn) await null
+         await c.close()
+         say(await Promise.all(codes))
+       }`,
+      { root: ground.root, id: container.id },
+    )
+    expect(said).toEqual(Array.from({ length: 4 }, () => ['ERR_SHIM_EXITED', 'ERR_SHIM_EXITED']))
+  })
+
   test('an aborted wait() lets it go', async () => {
     const options = ground.options()
     const said = await runProgram(

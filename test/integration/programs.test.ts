@@ -302,6 +302,28 @@ describe.skipIf(skip).each(runtimes)('several programs, %s', (runtime) => {
       await ground.expectNothingLeft(options.id)
     })
 
+    test('a closed handle of an ephemeral container still deletes it when it is disposed of', async () => {
+      const options = ground.options({ ephemeral: true })
+      const said = await runProgram(
+        `const c = await Container.create(args)
+         await c.start()
+         const loaded = await Container.load(args.root, args.id)
+         await loaded.close()
+         say(await loaded.exec('job', { args: ['/bin/true'] }).catch(({ code }) => code))
+         await c.close()
+         say(await c.delete({ force: true }).catch(({ code }) => code))
+         await loaded[Symbol.asyncDispose]()
+         say(await c.status().catch(({ code }) => code))
+         await c[Symbol.asyncDispose]()
+         say(await Container.list(args.root))`,
+        options,
+      )
+      const closed = 'ERR_SHIM_EXITED'
+      expect(said.slice(0, 3)).toEqual([closed, closed, closed])
+      expect(said[3]).not.toContain(options.id)
+      await ground.expectNothingLeft(options.id)
+    })
+
     test('an ephemeral container that is paused goes too', async () => {
       const options = ground.options({ ephemeral: true })
       const program = new Program(

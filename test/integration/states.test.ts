@@ -81,7 +81,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 'paused' },
         stopped: { is: 'stopped' },
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 'running' },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'start()': [
@@ -93,7 +93,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'ERR_PROCESS_EXISTS',
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'ERR_PROCESS_EXISTS',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'exec()': [
@@ -106,7 +106,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'ERR_CONTAINER_PAUSED',
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 5 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'kill(0)': [
@@ -118,7 +118,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'kill(0, { all })': [
@@ -130,7 +130,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'pids()': [
@@ -142,7 +142,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'pidsSync()': [
@@ -154,7 +154,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'stats()': [
@@ -166,7 +166,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'statsSync()': [
@@ -178,7 +178,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'Container.stats()': [
@@ -194,7 +194,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'pause(), and resume()': [
@@ -211,7 +211,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: ['paused', 'running'] },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: ['paused', 'running'] },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'resume()': [
@@ -223,7 +223,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'updateResources()': [
@@ -238,7 +238,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 1000 },
         stopped: 'ERR_CONTAINER_EXITED',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: { is: 1000 },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'removeProcess() of none': [
@@ -250,7 +250,58 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'ERR_PROCESS_NOT_FOUND',
         stopped: 'ERR_PROCESS_NOT_FOUND',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'ERR_PROCESS_NOT_FOUND',
+        closed: 'ERR_SHIM_EXITED',
+      },
+    ],
+    'oom()': [
+      async (c) => (await c.oom()).close(),
+      {
+        created: 'ERR_CONTAINER_NOT_STARTED',
+        'half-started': 'done',
+        running: 'done',
+        paused: 'done',
+        stopped: 'ERR_CONTAINER_EXITED',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: 'ERR_SHIM_EXITED',
+      },
+    ],
+    'checkpoints()': [
+      (c) => c.checkpoints(),
+      {
+        created: { is: [] },
+        'half-started': { is: [] },
+        running: { is: [] },
+        paused: { is: [] },
+        stopped: { is: [] },
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: 'ERR_SHIM_EXITED',
+      },
+    ],
+    'deleteCheckpoint() of none': [
+      (c) => c.deleteCheckpoint('none'),
+      {
+        created: 'ERR_CHECKPOINT_NOT_FOUND',
+        'half-started': 'ERR_CHECKPOINT_NOT_FOUND',
+        running: 'ERR_CHECKPOINT_NOT_FOUND',
+        paused: 'ERR_CHECKPOINT_NOT_FOUND',
+        stopped: 'ERR_CHECKPOINT_NOT_FOUND',
+        deleted: 'ERR_CONTAINER_NOT_FOUND',
+        closed: 'ERR_SHIM_EXITED',
+      },
+    ],
+    'events()': [
+      async (c) => {
+        const stream = c.events()
+        await stream.close()
+      },
+      {
+        created: 'done',
+        'half-started': 'done',
+        running: 'done',
+        paused: 'done',
+        stopped: 'done',
+        deleted: 'done',
+        closed: 'done',
       },
     ],
     'delete()': [
@@ -262,7 +313,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'ERR_CONTAINER_NOT_STOPPED',
         stopped: 'done',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'ERR_CONTAINER_NOT_STOPPED',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'delete({ force })': [
@@ -274,7 +325,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'done',
         deleted: 'ERR_CONTAINER_NOT_FOUND',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'load()': [
@@ -351,7 +402,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: { is: 'TimeoutError' },
         stopped: { is: 0 },
         deleted: { is: 0 },
-        closed: { is: 'TimeoutError' },
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'init.kill(0)': [
@@ -363,7 +414,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'ERR_PROCESS_EXITED',
         deleted: 'ERR_PROCESS_EXITED',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'init.closeStdin()': [
@@ -375,7 +426,7 @@ const methods: Record<string, [call: (container: Container, ground: Ground) => P
         paused: 'done',
         stopped: 'done',
         deleted: 'done',
-        closed: 'done',
+        closed: 'ERR_SHIM_EXITED',
       },
     ],
     'init.resize()': [

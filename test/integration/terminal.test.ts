@@ -34,6 +34,22 @@ describe.skipIf(skip).each(runtimes)('terminals, %s', (runtime) => {
     expect(job.stderr).toBe(null)
   })
 
+  test.each([
+    { columns: 91, rows: 17 },
+    { width: 91, height: 17 },
+  ])('a size as %j', async (consoleSize) => {
+    const container = await ground.running()
+    const spec = { args: ['/bin/stty', 'size'], terminal: true, consoleSize }
+    const job = await container.exec('job', spec, { stdout: 'pipe' })
+    const out = collect(job.stdout)
+    await job.wait()
+    expect(out()).toBe('17 91\r\n')
+    expect(job.spec.consoleSize).toEqual({ height: 17, width: 91 })
+    const other = await Container.load(ground.root, container.id)
+    expect(other.processes.get('job')?.spec.consoleSize).toEqual({ height: 17, width: 91 })
+    await other.close()
+  })
+
   test('init: a terminal of its own', async () => {
     const container = await ground.create({
       bundle: ground.bundleOf(

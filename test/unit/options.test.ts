@@ -164,10 +164,33 @@ describe('process specs', () => {
     [{ args: ['a'], cwd: 1 }, 'ERR_INVALID_ARG_TYPE', 'spec.cwd'],
     [{ args: ['a'], terminal: 1 }, 'ERR_INVALID_ARG_TYPE', 'spec.terminal'],
     [{ args: ['a'], consoleSize: { height: -1, width: 1 } }, 'ERR_INVALID_ARG_VALUE', 'height'],
+    [{ args: ['a'], consoleSize: { rows: 1, columns: 65536 } }, 'ERR_INVALID_ARG_VALUE', 'columns'],
+    [{ args: ['a'], consoleSize: { rows: 1 } }, 'ERR_INVALID_ARG_TYPE', 'spec.consoleSize.columns'],
+    [{ args: ['a'], consoleSize: { height: 1 } }, 'ERR_INVALID_ARG_TYPE', 'spec.consoleSize.width'],
+    [{ args: ['a'], consoleSize: {} }, 'ERR_INVALID_ARG_TYPE', 'spec.consoleSize.height'],
+    [{ args: ['a'], consoleSize: { rows: 1, columns: 1, width: 1 } }, 'ERR_INVALID_ARG_VALUE', 'not both'],
+    [{ args: ['a'], consoleSize: { height: 1, columns: 1 } }, 'ERR_INVALID_ARG_VALUE', 'not both'],
   ])('%j', (spec, code, named) => {
     expect(() => checkProcessSpec(spec)).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(named) }),
     )
+  })
+})
+
+describe('a console size', () => {
+  it.each([
+    [
+      { columns: 100, rows: 30 },
+      { height: 30, width: 100 },
+    ],
+    [
+      { height: 30, width: 100 },
+      { height: 30, width: 100 },
+    ],
+  ])('%j', (consoleSize, oci) => {
+    const given = { args: ['a'], terminal: true, consoleSize }
+    expect(checkProcessSpec(given)).toEqual({ ...given, consoleSize: oci })
+    expect(given.consoleSize).toBe(consoleSize)
   })
 })
 
