@@ -22,6 +22,7 @@ export type ContainerErrorCode =
   | 'ERR_NOT_A_TERMINAL'
   | 'ERR_CHECKPOINT_EXISTS'
   | 'ERR_CHECKPOINT_NOT_FOUND'
+  | 'ERR_KILL_TIMEOUT'
   | 'ERR_RUNTIME'
   | 'ERR_STATE_CORRUPT'
   | 'ERR_UNSUPPORTED'
@@ -41,6 +42,8 @@ export interface ContainerErrorDetails {
   path?: string | undefined
   /** As the property of ContainerError. */
   runtimeLog?: string | undefined
+  /** As the property of ContainerError. */
+  result?: object | undefined
   /** What it came of, if that was an error of its own. */
   cause?: unknown
 }
@@ -63,6 +66,8 @@ export class ContainerError extends Error {
   declare readonly path?: string
   /** What the OCI runtime logged, bounded to its last 64 KiB. */
   declare readonly runtimeLog?: string
+  /** ERR_KILL_TIMEOUT of run(): the RunResult. */
+  declare readonly result?: object
 
   /** For fakes in tests of programs that use this package; it makes its own. */
   constructor(code: ContainerErrorCode, message: string, details: ContainerErrorDetails = {}) {
@@ -74,6 +79,7 @@ export class ContainerError extends Error {
     if (details.syscall !== undefined) this.syscall = details.syscall
     if (details.path !== undefined) this.path = details.path
     if (details.runtimeLog !== undefined) this.runtimeLog = details.runtimeLog
+    if (details.result !== undefined) this.result = details.result
   }
 }
 

@@ -4,10 +4,12 @@ export { events } from './container/events.js'
 export type {
   ContainerOptions,
   ContainerState,
+  CgroupOptions,
   ExecOptions,
   LoadOptions,
   StartOptions,
 } from './container/options.js'
+export type { OutputOf, RunInput, RunOptions, RunResult } from './container/run_options.js'
 export { ContainerError, type ContainerErrorCode, type ContainerErrorDetails } from './errors.js'
 export { type OomEvent, OomWatcher } from './events/oom.js'
 export type { WatchOptions } from './events/options.js'
@@ -30,13 +32,8 @@ export type {
   PressureStats,
   Stats,
 } from './oci/stats.js'
-export {
-  type ExitStatus,
-  type OnlyKnown,
-  Process,
-  type StartedProcess,
-  type StreamFor,
-} from './process/process.js'
+export type { ExitStatus } from './process/exit_status.js'
+export { type OnlyKnown, Process, type StartedProcess, type StreamFor } from './process/process.js'
 export type { KeptOutput, Stdio, StdioNames, StdioOptions } from './process/stdio.js'
 export type { Checkpoint, CheckpointOptions } from './state/checkpoints.js'
 export type { Signal } from './validate.js'

@@ -1,4 +1,5 @@
 // Checks of arguments: every TypeError and RangeError of the package starts here. A folder checks its own options with these.
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
 import { inspect } from 'node:util'
@@ -180,6 +181,19 @@ export function checkProcessId(value: unknown): string {
     throw invalidValue(`process id ${show(id)} is a name that the state directory uses itself`)
   }
   return id
+}
+
+/** Ids that exec() generates begin with it, and none that a caller gives. */
+const anonymousPrefix = '~'
+
+/** An id for a process that its caller gave none. */
+export function anonymousId(): string {
+  return anonymousPrefix + randomBytes(8).toString('hex')
+}
+
+/** Whether exec() generated it. */
+export function isAnonymousId(id: string): boolean {
+  return id.startsWith(anonymousPrefix)
 }
 
 /** A terminal's rows or columns. */

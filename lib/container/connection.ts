@@ -45,6 +45,8 @@ export interface ConnectionListener extends Omit<ShimListener, 'onClosed'> {
   onProcesses(processes: ProcessEntry[]): void
   /** The shim has ended by itself. */
   onLost(): void
+  /** Ids of processes that end with this program. */
+  bound(): string[]
   /** ERR_CONTAINER_NOT_FOUND for a container that is deleted: no shim is started for it. */
   mustExist(): Promise<void>
 }
@@ -145,7 +147,7 @@ export class Connection {
     this.#processes = processes
     const listener = this.#listener
     link.listen({
-      onExit: (process, exit, written) => listener.onExit(process, exit, written),
+      onExit: (process, exit, written, usage) => listener.onExit(process, exit, written, usage),
       onWritten: (id, written) => listener.onWritten(id, written),
       onCreated: (pid, starttime, start) => listener.onCreated(pid, starttime, start),
       onRuntimeLog: (command, log) => listener.onRuntimeLog(command, log),
@@ -178,6 +180,10 @@ export class Connection {
         this.#listener.onProcesses(processes)
         // Told to every shim anew: one that took over from another does not know whose end to watch for.
         if (this.#owns) await this.#link?.request({ op: 'own' }, context).answer
+        for (const process of this.#listener.bound()) {
+          // One that has ended meanwhile belongs to nobody.
+          await this.#link?.request({ op: 'own', process }, context).answer.catch(() => undefined)
+        }
         if (this.#link) return this.#link
         // It ended as soon as it had said hello.
         throw new ContainerError('ERR_SHIM_EXITED', `container '${id}': its shim has ended`, context)

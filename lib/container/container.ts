@@ -17,7 +17,7 @@ import { checkContainers, type Signal } from '../validate.js'
 import { deleteCheckpoint, listCheckpoints, makeCheckpoint } from './checkpoint.js'
 import { find, register } from './create.js'
 import { deleteContainer, discard, removeProcess } from './delete.js'
-import { exec } from './exec.js'
+import { exec, execArguments, toSpec } from './exec.js'
 import { kill } from './kill.js'
 import {
   checkDescriptorLimit,
@@ -28,6 +28,8 @@ import {
   type LoadOptions,
   type StartOptions,
 } from './options.js'
+import { run } from './run.js'
+import type { OutputOf, RunOptions, RunResult } from './run_options.js'
 import { Session, type SessionParts } from './session.js'
 import { start } from './start.js'
 import { statsOfMany } from './stats.js'
@@ -187,23 +189,49 @@ export class Container implements AsyncDisposable {
    * Runs one more process in the container, by the shim's own system calls: never a runtime process. Resolves when
    * execve(2) has succeeded.
    *
-   * What `spec` leaves out comes from the container's own process. `id` is as a container's, and not the name of a file
-   * of the state directory (`state.json`, `shim.sock`, ...); that of a process which has exited is free again after
-   * removeProcess().
+   * What `spec` leaves out comes from the container's own process. An array is `{ args }`. `id` is as a container's, and
+   * not the name of a file of the state directory (`state.json`, `shim.sock`, ...); that of a process which has exited is
+   * free again after removeProcess(). Without an id the process is anonymous: it has a generated id, and is forgotten
+   * everywhere when it exits.
    *
    * TypeError that names the field of `spec`; ERR_SYSCALL with `path` and `errno` where the program or directory is not
    * there or not executable; ERR_PROCESS_EXISTS; ERR_CONTAINER_NOT_STARTED, ERR_CONTAINER_EXITED, ERR_CONTAINER_PAUSED,
    * ERR_CONTAINER_NOT_FOUND; ERR_UNSUPPORTED for confinement that cannot be applied; ERR_START_TIMEOUT;
    * ERR_PROCESS_EXITED when it was killed before it could run; ERR_STATE_CORRUPT where the runtime's record is not what it
-   * should be, or is about another container; ERR_SHIM_EXITED when its shim is killed meanwhile. After a failure no process
-   * and no directory of it is left.
+   * should be, or is about another container; ERR_SHIM_EXITED when its shim is killed meanwhile, or this handle is closed.
+   * After a failure no process and no directory of it is left.
    */
-  async exec<const Options extends ExecOptions = ExecOptions>(
+  exec<const Options extends ExecOptions = ExecOptions>(
     id: string,
-    spec: ProcessSpec,
+    spec: ProcessSpec | string[],
     options?: Options & OnlyKnown<Options, ExecOptions>,
-  ): Promise<StartedProcess<Options>> {
-    return (await exec(this.#open, id, spec, options === undefined ? {} : options)) as StartedProcess<Options>
+  ): Promise<StartedProcess<Options>>
+  exec<const Options extends ExecOptions = ExecOptions>(
+    spec: ProcessSpec | string[],
+    options?: Options & OnlyKnown<Options, ExecOptions>,
+  ): Promise<StartedProcess<Options>>
+  async exec(first: string | ProcessSpec | string[], second?: unknown, third?: unknown): Promise<Process> {
+    const { id, spec, options = {} } = execArguments(first, second, third)
+    return exec(this.#open, id, spec, options as ExecOptions)
+  }
+
+  /**
+   * Runs a program to its end and collects what it writes. Resolves for every end of the program once it ran; when it
+   * resolves, nothing that the program started is left. The program has a cgroup of its own: a string in `cgroup` is the
+   * parent of it. If this handle is closed or this program dies, what run() started is killed.
+   *
+   * @example
+   * const { stdout, exitCode } = await container.run(['/bin/sh', '-c', 'wc -c'], { input: 'hello', timeout: 2000 })
+   * @throws {ContainerError} ERR_KILL_TIMEOUT if something is left at the end of the container's timeout; `result` has what
+   * run() would have resolved with.
+   * Rejects also as exec() does if the program cannot be started, and with the signal's reason if it is aborted before.
+   */
+  async run<const Options extends RunOptions = RunOptions>(
+    spec: ProcessSpec | string[],
+    options?: Options & OnlyKnown<Options, RunOptions>,
+  ): Promise<RunResult<OutputOf<Options>>> {
+    const result = await run(this.#open, toSpec(spec), options === undefined ? {} : options)
+    return result as RunResult<OutputOf<Options>>
   }
 
   /**

@@ -1,6 +1,6 @@
 // The kernel side of a container: its cgroups and its init, as the native part keeps them open.
 import { type NativeFailure, toContainerError } from '../errors.js'
-import type { LiveContainer, NativeBinding } from '../native/binding.js'
+import type { ContainerQuery, LiveContainer, NativeBinding } from '../native/binding.js'
 import type { Process } from '../process/process.js'
 import type { StateFile } from '../state/directory.js'
 
@@ -20,12 +20,19 @@ export class KernelSide {
   of(init: Process): LiveContainer {
     if (this.#open?.init !== init) {
       this.release()
-      const { runtime, runtimeArgs } = this.#file
-      const { pid, starttime } = init
-      const live = this.#native.container({ id: this.#id, runtime, runtimeArgs, pid, starttime })
-      this.#open = { init, live }
+      this.#open = { init, live: this.#native.container(this.#query(init)) }
     }
     return this.#open.live
+  }
+
+  /** A cgroup of one process; `path` is relative to the container's. Its caller keeps it. */
+  within(init: Process, path: string): LiveContainer {
+    return this.#native.container({ ...this.#query(init), within: path })
+  }
+
+  #query({ pid, starttime }: Process): ContainerQuery {
+    const { runtime, runtimeArgs } = this.#file
+    return { id: this.#id, runtime, runtimeArgs, pid, starttime }
   }
 
   async ask<T>(init: Process, question: (live: LiveContainer) => Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
 // What a container is created, loaded and started with, and the checks of it.
 import { resolve } from 'node:path'
 import { invalidType, invalidValue } from '../errors.js'
+import type { Resources } from '../oci/resources.js'
 import { resolvePaths } from '../oci/runtime_args.js'
 import type { Process } from '../process/process.js'
 import type { StdioOptions } from '../process/stdio.js'
@@ -13,6 +14,7 @@ import {
   checkString,
   checkStrings,
   type Keys,
+  type Signal,
 } from '../validate.js'
 
 /** `'created'` until the user's program runs, also before the first start; `'stopped'` once init has exited. */
@@ -45,7 +47,16 @@ export interface StartOptions extends StdioOptions {
   direct?: boolean
 }
 
-/** How a process is started in a container: its streams. */
+/** A cgroup of a process's own, with limits. */
+export interface CgroupOptions {
+  /**
+   * Applied before the program runs. ERR_UNSUPPORTED for `blockIO` on v1, whose throttling is not hierarchical, and for
+   * everything on v2 unless the container was created with `subgroups: true`.
+   */
+  resources?: Resources
+}
+
+/** How a process is started in a container, and what ends it. */
 export interface ExecOptions extends StdioOptions {
   /**
    * Hands regular files (a path, a number, `'inherit'`) over as they are. The program can then seek and map them, and also
@@ -54,8 +65,36 @@ export interface ExecOptions extends StdioOptions {
    * Devices keep their mode and owner by default too. Directories are refused in any case.
    */
   direct?: boolean
-  /** As of StartOptions. */
+  /**
+   * Aborted before the program runs: the call is undone, and rejects with the signal's reason. Aborted afterwards: the
+   * process is killed, as by `timeout`.
+   */
   signal?: AbortSignal
+  /**
+   * Milliseconds that the program may run, 1 to 2^31 - 1, from execve(2) on CLOCK_MONOTONIC, time in which the container is
+   * paused included. Then it is killed, and its ExitStatus says `timedOut`. The shim keeps the time, so that it holds if this
+   * program is stopped or has died, and also if another shim has taken over. Default: no limit.
+   */
+  timeout?: number
+  /** What `timeout` and `signal` send: to its own cgroup if it has one, else to the process. Default: `'SIGKILL'`. */
+  killSignal?: Signal
+  /** Milliseconds from a `killSignal` other than SIGKILL to SIGKILL, 0 to 2^31 - 1. Default: `2000`. */
+  killGraceMs?: number
+  /**
+   * `true` or an object: the process gets a cgroup of its own below the container's, and everything that it starts stays in
+   * it: see kill() with `tree`, pids(), stats(), pause(), resume(), updateResources() and empty() of Process. The cgroup goes
+   * with the last process in it. The container's own stats() and pids() count it too.
+   * A string: the path of a cgroup that exists already, relative to the container's, which the process joins, as with
+   * `runc exec --cgroup`. On v1 it joins that path in each hierarchy that has it. Default: the container's own cgroup.
+   */
+  cgroup?: boolean | string | CgroupOptions
+  /** `NAME=value` entries that are added to `spec.env`, or to the inherited environment. The last entry of a name counts. */
+  addEnv?: string[]
+  /**
+   * Open descriptors of this program, at most 61, that become 3, 4, ... in the process. Directories, O_PATH descriptors,
+   * pidfds and files of nsfs, procfs and cgroupfs are refused: they lead out of the container (CVE-2024-21626).
+   */
+  fds?: number[]
 }
 
 /** How a container is created. */
@@ -89,6 +128,12 @@ export interface ContainerOptions {
   ephemeral?: boolean
   /** Milliseconds that a start, a restore or an exec may take before it is undone, 1 to 2^31 - 1; 15000. */
   timeout?: number
+  /**
+   * On cgroup v2, moves init to `<cgroup>/init` before its program runs, and passes the controllers on, so that processes'
+   * own cgroups have limits and all metrics. The runtime's own `exec`, `update`, `ps`, `kill` and `delete` go on working, except
+   * for `ps` of crun 1.8. No effect on v1, where own cgroups always have them. Default: `false`.
+   */
+  subgroups?: boolean
 }
 
 /** What a handle may have otherwise than the program that created the container. */
@@ -117,6 +162,7 @@ export interface ResolvedOptions {
   noPivotRoot: boolean
   ephemeral: boolean
   timeout: number
+  subgroups: boolean
 }
 
 const containerKeys: Keys<ContainerOptions> = {
@@ -130,10 +176,21 @@ const containerKeys: Keys<ContainerOptions> = {
   noPivotRoot: true,
   ephemeral: true,
   timeout: true,
+  subgroups: true,
 }
 export const loadKeys: Keys<LoadOptions> = { timeout: true, shim: true, observe: true }
 const stdioKeys: Keys<StdioOptions> = { stdin: true, stdout: true, stderr: true }
-export const execKeys: Keys<ExecOptions> = { ...stdioKeys, direct: true, signal: true }
+export const execKeys: Keys<ExecOptions> = {
+  ...stdioKeys,
+  direct: true,
+  signal: true,
+  timeout: true,
+  killSignal: true,
+  killGraceMs: true,
+  cgroup: true,
+  addEnv: true,
+  fds: true,
+}
 export const startKeys: Keys<StartOptions> = {
   ...stdioKeys,
   checkpoint: true,
@@ -145,6 +202,19 @@ export const startKeys: Keys<StartOptions> = {
 export const defaultTimeout = 15000
 const maxTimeout = 2 ** 31 - 1
 const maxDescriptors = 0x7fffffff
+/** Milliseconds that a process may run; undefined for no limit. */
+export function checkRunTimeout(value: unknown): number | undefined {
+  return value === undefined
+    ? undefined
+    : checkRange(value, 'timeout', 1, maxTimeout, 'number of milliseconds')
+}
+
+export function checkGrace(value: unknown): number | undefined {
+  return value === undefined
+    ? undefined
+    : checkRange(value, 'killGraceMs', 0, maxTimeout, 'number of milliseconds')
+}
+
 export function checkTimeout(value: unknown): number {
   if (value === undefined) return defaultTimeout
   return checkRange(value, 'timeout', 1, maxTimeout, 'number of milliseconds')
@@ -186,6 +256,7 @@ export function checkContainerOptions(options: ContainerOptions): ResolvedOption
     noPivotRoot: checkFlag(options.noPivotRoot, 'noPivotRoot'),
     ephemeral: checkFlag(options.ephemeral, 'ephemeral'),
     timeout: checkTimeout(options.timeout),
+    subgroups: checkFlag(options.subgroups, 'subgroups'),
   }
 }
 

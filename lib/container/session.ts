@@ -1,5 +1,6 @@
 // What a handle knows of its container, and its connection to the shim. Nobody else changes what it knows: who has done
 // something to the container says so by a method.
+import { constants } from 'node:os'
 import { ContainerError, type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
 import { EventHub } from '../events/hub.js'
 import { OomWatcher } from '../events/oom.js'
@@ -11,7 +12,7 @@ import { tellRuntimeLog } from '../oci/runtime_log.js'
 import type { OciConfig } from '../oci/spec.js'
 import { type HandleTypes, Process, type ProcessHost, type ProcessParts } from '../process/process.js'
 import type { ShimLink } from '../shim/link.js'
-import type { ProcessEntry, Written } from '../shim/protocol.js'
+import type { ProcessEntry, RunUsage, Written } from '../shim/protocol.js'
 import { type StateFile, stateVersion } from '../state/directory.js'
 import { type ExitRecord, readRecords, readState, unknownExit } from '../state/records.js'
 import { Connection } from './connection.js'
@@ -26,6 +27,8 @@ interface EarlyExit {
   exit: ExitRecord
   written: Written | undefined
 }
+
+const { SIGKILL } = constants.signals
 
 /** Called when the runtime has created what start() asked for. `start`: by which request. */
 export type OnCreated = (pid: number, starttime: number, start: number) => void
@@ -59,6 +62,8 @@ export class Session {
   readonly #observes: boolean
   readonly #host: ProcessHost
   readonly #processes = new Map<string, Process>()
+  /** Ids of processes that end with this handle. */
+  readonly #bound = new Set<string>()
   /** Ids of processes that are being started. */
   readonly #starting = new Set<string>()
   #isCreated = true
@@ -91,13 +96,14 @@ export class Session {
     this.connection = new Connection(
       { native, root, id, shim, timeout },
       {
-        onExit: (process, exit, written) => this.#exited(process, exit, written),
+        onExit: (process, exit, written, usage) => this.#exited(process, exit, written, usage),
         onWritten: (process, written) => this.#processes.get(process)?.wrote(written),
         onCreated: (pid, starttime, start) => this.#onCreated?.(pid, starttime, start),
         onRuntimeLog: (command, log) => tellRuntimeLog(id, command, log),
         onDeleted: () => this.deleted(),
         onProcesses: (entries) => this.#learn(entries),
         onLost: () => this.#connectionLost(),
+        bound: () => this.#running().flatMap(({ id }) => (this.#bound.has(id) ? [id] : [])),
         mustExist: () => this.mustExist(),
       },
     )
@@ -138,6 +144,11 @@ export class Session {
     const own = this.#processes.get('init')?.spec ?? {}
     if (this.#inherited?.own !== own) this.#inherited = new InheritedSpec(own)
     return this.#inherited
+  }
+
+  /** Lends to processes what they need of the container. */
+  get host(): ProcessHost {
+    return this.#host
   }
 
   isStarting(id: string): boolean {
@@ -330,6 +341,16 @@ export class Session {
     return process
   }
 
+  /** The process ends with this handle. */
+  bind(process: Process): void {
+    this.#bound.add(process.id)
+    process.whenExited(() => this.#bound.delete(process.id))
+  }
+
+  #running(): Process[] {
+    return [...this.#processes.values()].filter((process) => !process.exitStatus)
+  }
+
   /** The user's program runs as init. */
   initStarted(init: Process | undefined): void {
     this.#isCreated = false
@@ -375,6 +396,7 @@ export class Session {
     if (this.#isClosed) return
     this.#isClosed = true
     const error = handleClosed(this.id)
+    await this.#endBound()
     for (const process of this.#processes.values()) {
       process.abandon(error)
       await process.close()
@@ -385,6 +407,16 @@ export class Session {
     if (!this.connection.owns) this.connection.letGo()
   }
 
+  /** The end of the connection does the same, of a container that is not ephemeral. */
+  async #endBound(): Promise<void> {
+    const { link, owns } = this.connection
+    if (!link || !owns) return
+    for (const process of this.#bound) {
+      const context = { containerId: this.id, processId: process }
+      await link.request({ op: 'signal', process, signal: SIGKILL }, context).answer.catch(() => undefined)
+    }
+  }
+
   /** The handle of an ephemeral container is disposed of, which deletes the container, closed or not. */
   reopen(): void {
     this.#isClosed = false
@@ -392,16 +424,26 @@ export class Session {
 
   /** Exits that happened while no connection was there to tell. */
   #learn(entries: ProcessEntry[]): void {
+    const known = new Set(entries.map(({ id }) => id))
+    for (const { id, pid, anonymous } of this.#running()) {
+      if (anonymous && !known.has(id)) this.#exited({ id, pid }, unknownExit())
+    }
     for (const { id, pid, exit } of entries) {
       if (exit) this.#exited({ id, pid }, exit)
     }
   }
 
-  #exited({ id, pid }: { id: string; pid: number }, exit: ExitRecord, written?: Written): void {
+  #exited(
+    { id, pid }: { id: string; pid: number },
+    exit: ExitRecord,
+    written?: Written,
+    usage: RunUsage | null = null,
+  ): void {
     const process = this.#processes.get(id)
     if (!process) this.#early?.set(id, { pid, exit, written })
     if (!process || process.exitStatus || process.pid !== pid) return
-    process.exited(exit, written)
+    process.exited(exit, written, usage)
+    if (process.anonymous) this.#processes.delete(id)
     if (id === 'init') this.kernel.release()
     this.hub.exited(process, loaded.has(process))
   }
@@ -410,7 +452,7 @@ export class Session {
   #connectionLost(): void {
     const { owns } = this.connection
     if (this.#isDeleted || (this.#isClosed && !owns)) return
-    const running = [...this.#processes.values()].filter((process) => !process.exitStatus)
+    const running = this.#running()
     if (running.length === 0 && !owns) return
     this.connect().catch((error: unknown) => {
       for (const process of running) process.abandon(error as Error)

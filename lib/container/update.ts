@@ -1,5 +1,5 @@
 // Changes a container's limits, by the kernel and in the runtime's record.
-import { conversionsOf } from '../oci/runtime.js'
+import { conversionsFor } from '../oci/runtime.js'
 import { checkResources, type Resources } from '../oci/resources.js'
 import type { Session } from './session.js'
 
@@ -7,10 +7,7 @@ import type { Session } from './session.js'
 export async function updateResources(session: Session, resources: Resources): Promise<void> {
   checkResources(resources)
   const init = await session.living({ containerId: session.id })
-  const options =
-    resources.cpu?.shares !== undefined || resources.pids?.limit === 0
-      ? await conversionsOf(session.file.runtime)
-      : { linearShares: false, pidsZeroIsOne: false }
+  const options = await conversionsFor(session.file.runtime, resources)
   await session.kernel.ask(init, (live) => session.native.update(live, JSON.stringify(resources), options))
   session.updated()
 }

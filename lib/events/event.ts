@@ -1,5 +1,6 @@
 // The events of a container.
-import type { ExitStatus, HandleTypes, Process } from '../process/process.js'
+import type { ExitStatus } from '../process/exit_status.js'
+import type { HandleTypes, Process } from '../process/process.js'
 
 /** What every event has. */
 export interface ContainerEventBase {
@@ -18,6 +19,8 @@ export type ContainerEvent =
       type: 'started'
       /** Its handle. */
       process: Process
+      /** exec() was called without an id. */
+      anonymous: boolean
     })
   | (ContainerEventBase & {
       /** A process of start() or exec() has ended. */
@@ -26,6 +29,8 @@ export type ContainerEvent =
       process: Process
       /** How it ended. */
       status: ExitStatus
+      /** exec() was called without an id. */
+      anonymous: boolean
     })
   | (ContainerEventBase & {
       /** The OOM killer ended processes of the container. */

@@ -2,7 +2,8 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
 import { ContainerError } from '../errors.js'
 import type { NativeBinding } from '../native/binding.js'
-import type { ExitStatus, HandleTypes, Process } from '../process/process.js'
+import type { ExitStatus } from '../process/exit_status.js'
+import type { HandleTypes, Process } from '../process/process.js'
 import type { ContainerEvent, ContainerEventBase, ContainerEventType } from './event.js'
 import type { OomWatcher } from './oom.js'
 import type { EventQueue, EventSource } from './queue.js'
@@ -113,7 +114,7 @@ export class EventHub implements EventSource {
   started(process: Process): void {
     if (startTold.has(process)) return
     startTold.add(process)
-    this.#emit({ ...this.#told('started'), process })
+    this.#emit({ ...this.#told('started'), process, anonymous: process.anonymous })
     if (exitedEarly.delete(process)) this.exited(process)
   }
 
@@ -124,7 +125,7 @@ export class EventHub implements EventSource {
       return
     }
     const status = process.exitStatus as ExitStatus
-    this.#emit({ ...this.#told('exited', status.exitedAt), process, status })
+    this.#emit({ ...this.#told('exited', status.exitedAt), process, status, anonymous: process.anonymous })
   }
 
   did(type: 'paused' | 'resumed' | 'updated'): void {

@@ -8,6 +8,8 @@ export interface ContainerQuery {
   /** Host pid of init and its start time in clock ticks since boot, proc_pid_stat(5) field 22. */
   pid: number
   starttime: number
+  /** Of a process's own cgroup: its path relative to the container's. What is asked is then about that cgroup alone. */
+  within?: string
 }
 
 /** A container's kernel side, kept open; meaningless but to the functions that take it. */
@@ -38,6 +40,8 @@ export interface ProcessText {
   exitStatus: string | null
   /** exit.json */
   exit: string | null
+  /** own.json: how the shim looks after it, if that is more than its exit. */
+  own: string | null
   /** When exitStatus was written, in milliseconds since 1970. */
   exitStatusMs: number
 }
@@ -115,6 +119,10 @@ export interface NativeBinding {
   releaseKilled(container: LiveContainer): Promise<void>
   /** `resources` as `runc update -r -` takes them. */
   update(container: LiveContainer, resources: string, options: UpdateOptions): Promise<void>
+  /** Makes a cgroup below the container's for a process that is yet to start; resolves with its name. */
+  makeOwnCgroup(container: LiveContainer): Promise<string>
+  /** Removes one that nobody entered. */
+  removeOwnCgroup(container: LiveContainer, name: string): Promise<void>
   /** The receiver of all watches' facts of this environment; takes effect once, and comes before watch(). */
   listenToWatches(listener: (facts: WatchFact[]) => void): void
   /** Resolves with the watch's number; facts of it come from when on the promise's reactions have run. */

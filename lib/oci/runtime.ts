@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process'
 import { ContainerError, type FailureContext } from '../errors.js'
 import type { UpdateOptions } from '../native/binding.js'
+import type { Resources } from './resources.js'
 
 const versions = new Map<string, Promise<UpdateOptions>>()
 
@@ -35,6 +36,12 @@ export function conversionsOf(runtime: string): Promise<UpdateOptions> {
     versions.set(runtime, known)
   }
   return known
+}
+
+/** The same, asked of the runtime only if `resources` depend on it. */
+export function conversionsFor(runtime: string, resources: Resources): Promise<UpdateOptions> {
+  const depends = resources.cpu?.shares !== undefined || resources.pids?.limit === 0
+  return depends ? conversionsOf(runtime) : Promise.resolve({ linearShares: false, pidsZeroIsOne: false })
 }
 
 /** The program that runc runs for checkpoints: `--criu` of its global flags, else the one in PATH. */

@@ -3,11 +3,23 @@ import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import { BufferedOutput } from './output_buffer.js'
 import { type FailureContext, type NativeFailure, toContainerError } from '../errors.js'
-import { checkAbortSignal, checkClosed, checkSignal, checkSize, type Signal } from '../validate.js'
-import type { NativeBinding } from '../native/binding.js'
+import {
+  checkAbortSignal,
+  checkClosed,
+  checkFlag,
+  checkSignal,
+  checkSize,
+  isAnonymousId,
+  type Signal,
+} from '../validate.js'
+import type { LiveContainer, NativeBinding } from '../native/binding.js'
+import type { Resources } from '../oci/resources.js'
 import type { ProcessSpec } from '../oci/spec.js'
-import type { FollowRequest, FollowResult, Request, Written } from '../shim/protocol.js'
+import { type Stats, toStats } from '../oci/stats.js'
+import { type Patience, patienceOf } from '../shim/patience.js'
+import type { FollowRequest, FollowResult, Request, RunUsage, Written } from '../shim/protocol.js'
 import type { ExitRecord } from '../state/records.js'
+import { type ExitStatus, toExitStatus } from './exit_status.js'
 import type { KeptOutput, ProcessStreams, StdioNames, StdioOptions } from './stdio.js'
 
 /**
@@ -17,33 +29,20 @@ import type { KeptOutput, ProcessStreams, StdioNames, StdioOptions } from './std
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface HandleTypes {}
 
-/** How a process ended. */
-export interface ExitStatus {
-  /** 0..255; 128 + n for signal n; 255 when truly unknown. */
-  exitCode: number
-  /** The signal that ended it; null where it exited by itself, or that is not known. */
-  signal: NodeJS.Signals | null
-  /** When it ended; where `known` is false, when that was noticed. */
-  exitedAt: Date
-  /**
-   * The OOM killer ended this very process. The kernel's log names whom it killed, in v1, v2 and nested cgroups alike, and
-   * the shim reads it. Where it may not (no CAP_SYSLOG, a pid namespace that is not the machine's first), the container's
-   * counter has to do (`oom_kill` of v1 memory.oom_control or v2 memory.events): a SIGKILL is then taken for the OOM
-   * killer's when the counter has risen, also when that was for a process of the container that is no handle's. Unknown,
-   * and false, for a kill between the end of one shim and the start of the next.
-   */
-  oomKilled: boolean
-  /** False only where the kernel no longer tells. */
-  known: boolean
-}
-
 /** @internal What a container lends to its processes. */
 export interface ProcessHost {
   native: NativeBinding
+  /** The container's, in milliseconds. */
+  timeout: number
   container: HandleTypes['container']
   /** ERR_SHIM_EXITED once the container's handle is closed. */
   mustBeOpen(): void
   request(request: Request, context: FailureContext): Promise<unknown>
+  /** As request(), and again of the next shim if this one ends. */
+  insist(request: Request, context: FailureContext, patience: Patience): Promise<unknown>
+  /** Asks the kernel about the process's own cgroup. */
+  askOwn<T>(process: Process, question: (own: LiveContainer) => Promise<T>): Promise<T>
+  updateOwn(process: Process, resources: Resources): Promise<void>
   /** A connection, so that the exit will be told. */
   watch(): Promise<void>
   follow(request: FollowRequest, context: FailureContext, fd: number): Promise<FollowResult>
@@ -58,26 +57,8 @@ export interface ProcessParts {
   spec: ProcessSpec | (() => ProcessSpec)
   stdio: StdioNames
   streams: ProcessStreams | null
-}
-
-export function signalName(number: number): NodeJS.Signals | null {
-  if (number === 0) return null
-  // SIGIOT and SIGPOLL are other names of SIGABRT and SIGIO; the field's name is the one that comes out.
-  const aliases = new Set(['SIGIOT', 'SIGPOLL'])
-  for (const [name, value] of Object.entries(constants.signals)) {
-    if (value === number && !aliases.has(name)) return name as NodeJS.Signals
-  }
-  return `SIG${number}` as NodeJS.Signals
-}
-
-export function toExitStatus(exit: ExitRecord): ExitStatus {
-  return {
-    exitCode: exit.exitCode,
-    signal: signalName(exit.signal),
-    exitedAt: new Date(exit.exitedAtMs),
-    oomKilled: exit.oomKilled,
-    known: exit.known,
-  }
+  /** Path of its own cgroup, relative to the container's; null without one. */
+  cgroup?: string | null
 }
 
 /**
@@ -109,7 +90,7 @@ interface Waiter {
 
 /** A process in a container. Its handle needs no closing; what it keeps open is given back at its exit. */
 export class Process {
-  /** `'init'`, or as exec() was given it. */
+  /** `'init'`, or as exec() was given it, or a generated one: see `anonymous`. */
   readonly id: string
   /** On the host. Once it has exited the number may be another process's. */
   readonly pid: number
@@ -121,12 +102,19 @@ export class Process {
   readonly stdout: Readable | null
   /** As stdout. All output of a terminal comes on stdout. */
   readonly stderr: Readable | null
+  /**
+   * Path of its own cgroup, relative to the container's, if exec() was given `cgroup`; else null. For `cgroup: 'path'` it is
+   * null too: that cgroup is shared.
+   */
+  readonly cgroup: string | null
   readonly #host: ProcessHost
   readonly #starttime: number
   readonly #streams: ProcessStreams | null
   #spec: ProcessSpec | (() => ProcessSpec)
   readonly #buffers: [BufferedOutput | null, BufferedOutput | null]
   #exit: ExitStatus | null = null
+  #usage: RunUsage | null = null
+  #onExit: (() => void)[] = []
   #waiters = new Set<Waiter>()
 
   /** @internal Processes are made by Container. */
@@ -138,6 +126,7 @@ export class Process {
     this.#spec = parts.spec
     this.stdio = parts.stdio
     this.#streams = parts.streams
+    this.cgroup = parts.cgroup ?? null
     this.stdin = parts.streams?.stdin ?? null
     this.#buffers = [this.#buffered(parts.stdio.stdout, 1), this.#buffered(parts.stdio.stderr, 2)]
     this.stdout = parts.streams?.stdout ?? this.#buffers[0]
@@ -172,6 +161,22 @@ export class Process {
     return this.#exit
   }
 
+  /** exec() was called without an id. Once such a process has exited, its container forgets it. */
+  get anonymous(): boolean {
+    return isAnonymousId(this.id)
+  }
+
+  /** @internal What it used, once it has exited; null for all but those of run(). */
+  get usage(): RunUsage | null {
+    return this.#usage
+  }
+
+  /** @internal Calls it at the exit, or now. */
+  whenExited(work: () => void): void {
+    if (this.#exit) work()
+    else this.#onExit.push(work)
+  }
+
   /** @internal */
   get starttime(): number {
     return this.#starttime
@@ -184,9 +189,11 @@ export class Process {
   }
 
   /** @internal The shim, or the disk, says that it ended. */
-  exited(exit: ExitRecord, written: Written = nothingWritten): void {
+  exited(exit: ExitRecord, written: Written = nothingWritten, usage: RunUsage | null = null): void {
     if (this.#exit) return
     this.#exit = toExitStatus(exit)
+    this.#usage = usage
+    for (const work of this.#onExit.splice(0)) work()
     this.#streams?.exited(written.terminal)
     this.#buffers[0]?.exited(written.stdout)
     this.#buffers[1]?.exited(written.stderr)
@@ -270,10 +277,18 @@ export class Process {
   }
 
   /**
-   * Signals this very process, by pidfd: never another one that got its number; SIGTERM.
-   * ERR_PROCESS_EXITED once it has exited.
+   * Signals this very process, by pidfd: never another one that got its number. Default: `'SIGTERM'`.
+   *
+   * With `tree`, signals everything in its own cgroup, also after the process itself has exited. SIGKILL then resolves once
+   * nothing is left, and no fork escapes it: by cgroup.kill (Linux 5.14), else by freezer. A container that may write
+   * cgroupfs can move a process out of the own cgroup, and with it out of reach.
+   * @throws {ContainerError} ERR_PROCESS_EXITED once it has exited; with `tree`, once nothing of it is left.
+   * @throws {ContainerError} ERR_UNSUPPORTED for `tree` without an own cgroup: see `cgroup` of exec().
+   * @throws {ContainerError} ERR_KILL_TIMEOUT if something is left at the end of the container's timeout.
    */
-  async kill(signal: Signal = 'SIGTERM'): Promise<void> {
+  async kill(signal: Signal = 'SIGTERM', options: { tree?: boolean } = {}): Promise<void> {
+    checkClosed(options, 'options', { tree: true })
+    if (checkFlag(options.tree, 'tree')) return this.#killTree(checkSignal(signal))
     const number = checkSignal(signal)
     const context = this.#context()
     if (this.#exit) throw toContainerError({ code: 'ERR_PROCESS_EXITED', text: 'it has exited' }, context)
@@ -326,6 +341,65 @@ export class Process {
   async close(): Promise<void> {
     this.#streams?.discard()
     for (const buffer of this.#buffers) buffer?.destroy()
+  }
+
+  async #killTree(signal: number): Promise<void> {
+    this.#mustHaveCgroup()
+    const request = { op: 'signal', process: this.id, signal } as const
+    await this.#host.insist(request, this.#context(), patienceOf.killTree)
+  }
+
+  /** The host pids in its own cgroup, nested ones included. Errors as stats(). */
+  async pids(): Promise<number[]> {
+    return this.#host.askOwn(this, (own) => this.#host.native.pids(own))
+  }
+
+  /**
+   * The metrics of its own cgroup. On v2 only CPU time and pressure, unless the container was created with
+   * `subgroups: true`: the others are undefined.
+   * @throws {ContainerError} ERR_UNSUPPORTED without an own cgroup: see `cgroup` of exec().
+   * @throws {ContainerError} ERR_PROCESS_EXITED once nothing is left in it.
+   */
+  async stats(): Promise<Stats> {
+    return toStats(await this.#host.askOwn(this, (own) => this.#host.native.stats(own)))
+  }
+
+  /**
+   * Stops everything in its own cgroup. Resolves when the kernel says that all stand still. Errors as stats(); ERR_SYSCALL
+   * with ETIMEDOUT if it does not come to rest within the container's timeout: then it runs on.
+   */
+  async pause(): Promise<void> {
+    const { timeout } = this.#host
+    await this.#host.askOwn(this, (own) => this.#host.native.pause(own, timeout))
+  }
+
+  /** Lets everything in its own cgroup run on, unless the container itself is paused. Errors as stats(). */
+  async resume(): Promise<void> {
+    await this.#host.askOwn(this, (own) => this.#host.native.resume(own))
+  }
+
+  /**
+   * Limits its own cgroup. What `resources` leaves out stays as it is. Errors as stats().
+   * @throws {ContainerError} ERR_UNSUPPORTED on v2 unless the container was created with `subgroups: true`, and for
+   * `blockIO` on v1, where throttling is not hierarchical. Nothing is changed then.
+   */
+  async updateResources(resources: Resources): Promise<void> {
+    await this.#host.updateOwn(this, resources)
+  }
+
+  /**
+   * Resolves when nothing that it started is left in its own cgroup.
+   * @throws {ContainerError} ERR_UNSUPPORTED without an own cgroup: see `cgroup` of exec().
+   */
+  async empty(): Promise<void> {
+    this.#mustHaveCgroup()
+    await this.#host.insist({ op: 'empty', process: this.id }, this.#context(), patienceOf.empty)
+  }
+
+  #mustHaveCgroup(): void {
+    if (this.cgroup !== null) return
+    const text = 'it has no cgroup of its own; pass `cgroup: true` to exec()'
+    throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, this.#context())
   }
 
   #context(): FailureContext {

@@ -15,6 +15,7 @@ import {
   type Notice,
   type Request,
   type ResultOf,
+  type RunUsage,
   versionProblem,
   type Written,
 } from './protocol.js'
@@ -23,7 +24,12 @@ const { ECONNRESET, ENOTCONN, EPIPE } = constants.errno
 
 /** What a connection tells its container, in the order in which it happened. */
 export interface ShimListener {
-  onExit(process: { id: string; pid: number }, exit: ExitRecord, written: Written): void
+  onExit(
+    process: { id: string; pid: number },
+    exit: ExitRecord,
+    written: Written,
+    usage: RunUsage | null,
+  ): void
   /** Less of a kept stream will come than its exit said: another process of the container has read it. */
   onWritten(id: string, written: Partial<Written>): void
   /** `start`: the request that made it. */
@@ -301,7 +307,7 @@ export class ShimLink {
       case 'exit': {
         const { process: id, pid, exit, terminalBytes, stdoutBytes = 0, stderrBytes = 0 } = event
         const written = { terminal: terminalBytes, stdout: stdoutBytes, stderr: stderrBytes }
-        return listener.onExit({ id, pid }, exit, written)
+        return listener.onExit({ id, pid }, exit, written, event.usage ?? null)
       }
       case 'written': {
         const { process: id, stdoutBytes: stdout, stderrBytes: stderr } = event

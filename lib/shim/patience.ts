@@ -23,6 +23,10 @@ export const patienceOf = {
   startUndo: { limitMs: startUndoMs + marginMs, watched: true } as Patience,
   /** Covers the end of the processes, the runtime's delete, and the removal of a state directory of any size. */
   delete: { limitMs: 5 * 60_000, watched: true } as Patience,
+  /** The shim's own bound is the container's timeout. */
+  killTree: { limitMs: maxDelayMs, watched: true } as Patience,
+  /** As long as anything runs. */
+  empty: { limitMs: maxDelayMs, watched: true } as Patience,
   /** As long as CRIU needs, while the shim is there. */
   checkpoint: { limitMs: 24 * 3_600_000, watched: true } as Patience,
 }

@@ -16,9 +16,11 @@ export type StdioSpec =
   | { kind: 'keep'; bytes: number }
   | { kind: 'null' }
 
-/** The client's connection is the program that an ephemeral container belongs to. */
+/** The client's connection is the program that an ephemeral container, or a `bound` process, belongs to. */
 export interface OwnRequest {
   op: 'own'
+  /** The bound process; left out for the container. */
+  process?: string
 }
 
 /** Body: process.json of init. Descriptors: those of `stdio`. */
@@ -32,10 +34,34 @@ export interface StartRequest {
   checkpoint?: Required<CheckpointOptions>
 }
 
-/** Body: process.json. Descriptors: those of `stdio`. */
+/** Where a process goes below the container's cgroup. */
+export interface CgroupRequest {
+  /** It gets a cgroup of its own. Left out: it joins `within`. */
+  own?: true
+  /** A cgroup that is there, relative to the container's: the parent of the own one, or the one to join. */
+  within?: string
+  /** The own one is made already, with this name. */
+  made?: string
+}
+
+/** Body: process.json. Descriptors: those of `stdio`, then the extra ones. */
 export interface ExecRequest {
   op: 'exec'
+  /** An id that begins with `~` is that of an anonymous process. */
   process: string
+  /** How many extra descriptors come after those of `stdio`. */
+  extraFds?: number
+  cgroup?: CgroupRequest
+  /** It ends with the client that asked for it. */
+  bound?: true
+  /** When it has exited, all of its own cgroup is killed before the exit is told. */
+  sweep?: true
+  /** Milliseconds that it may run. */
+  runMs?: number
+  /** The number of the signal that ends it after `runMs`, or by `end`. Left out: SIGKILL. */
+  killSignal?: number
+  /** Milliseconds from that signal to SIGKILL. */
+  graceMs?: number
   stdio: StdioSpec[]
   timeoutMs: number
   /** Members of the body that the caller typed: the shim is strict about these. */
@@ -81,6 +107,25 @@ export interface FollowRequest {
   at: number
 }
 
+/** Ends a process as its timeout would: by its `killSignal`, then SIGKILL. */
+export interface EndRequest {
+  op: 'end'
+  process: string
+}
+
+/** Signals everything in a process's own cgroup. SIGKILL is answered when nothing is left. */
+export interface SignalRequest {
+  op: 'signal'
+  process: string
+  signal: number
+}
+
+/** Answered when nothing is left in a process's own cgroup. */
+export interface EmptyRequest {
+  op: 'empty'
+  process: string
+}
+
 export interface RemoveRequest {
   op: 'remove'
   process: string
@@ -112,6 +157,9 @@ export type Request =
   | ResizeRequest
   | CloseStdinRequest
   | FollowRequest
+  | EndRequest
+  | SignalRequest
+  | EmptyRequest
   | RemoveRequest
   | DeleteRequest
   | PingRequest
@@ -124,6 +172,8 @@ export interface StartedResult {
   pid: number
   /** Field 22 of proc_pid_stat(5). */
   starttime: number
+  /** Path of its own cgroup, relative to the container's. */
+  cgroup?: string
 }
 
 export interface ProcessEntry extends StartedResult {
@@ -159,6 +209,9 @@ export interface Results {
   resize: NoResult
   closeStdin: NoResult
   follow: FollowResult
+  end: NoResult
+  signal: NoResult
+  empty: NoResult
   remove: NoResult
   delete: NoResult
   ping: NoResult
@@ -192,6 +245,21 @@ export interface FailedEvent {
   error: NativeFailure
 }
 
+/** What a process of run() used. */
+export interface RunUsage {
+  /** From execve(2) to its exit. */
+  durationUsec: number
+  /** Of its own cgroup; absent where the kernel does not count there. */
+  cpuUsec?: number
+  memoryPeakBytes?: number
+  /** The largest resident set of it and of the children that it waited for: getrusage(2). */
+  maxRssBytes: number
+  /** `end` ended it. */
+  aborted?: true
+  /** Not all of its cgroup ended within the container's timeout. */
+  left?: true
+}
+
 /** A process has ended. Bytes: what it had written by then of what the shim copies or keeps. */
 export interface ExitEvent {
   event: 'exit'
@@ -201,6 +269,8 @@ export interface ExitEvent {
   terminalBytes: number
   stdoutBytes?: number
   stderrBytes?: number
+  /** Of a process with `sweep`. */
+  usage?: RunUsage
 }
 
 /** How much a process had written when it exited, where the shim copies it. */

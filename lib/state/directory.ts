@@ -18,6 +18,8 @@ export interface StateFile {
   noPivotRoot: boolean
   ephemeral: boolean
   timeout: number
+  /** Init has a cgroup below the container's: see ContainerOptions. */
+  subgroups: boolean
   /** The program that an ephemeral container belongs to. */
   owner?: { pid: number; starttime: number; pidNamespace?: string }
 }

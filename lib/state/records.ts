@@ -16,7 +16,7 @@ import { sweep } from './trash.js'
 import { isObject, parseObject } from '../oci/json_file.js'
 import type { DirectoryText, NativeBinding, ProcessText } from '../native/binding.js'
 import type { ProcessSpec } from '../oci/spec.js'
-import { checkId } from '../validate.js'
+import { checkId, isAnonymousId } from '../validate.js'
 import type { StateFile } from './directory.js'
 import { checkTrusted } from './trusted_root.js'
 
@@ -30,6 +30,11 @@ export interface ExitRecord {
   oomKilled: boolean
   /** False only where the kernel no longer tells. */
   known: boolean
+  /** Left out for false. */
+  timedOut?: boolean
+  /** Of its own cgroup. */
+  oomKills?: number
+  containerOomKills?: number
 }
 
 /** One process directory. */
@@ -40,6 +45,8 @@ export interface ProcessFile {
   pid: number
   starttime: number
   exit: ExitRecord | null
+  /** Path of its own cgroup, relative to the container's; null without one. */
+  cgroup: string | null
 }
 
 /** What a state directory says beside its state.json. */
@@ -109,6 +116,7 @@ function parseState(text: string, path: string, id: string): StateFile {
     noPivotRoot: json['noPivotRoot'] === true,
     ephemeral: json['ephemeral'] === true,
     timeout: typeof json['timeout'] === 'number' ? json['timeout'] : 0,
+    subgroups: json['subgroups'] === true,
   }
   if (isObject(owner) && typeof owner['pid'] === 'number' && typeof owner['starttime'] === 'number') {
     const { pidNamespace } = owner
@@ -200,6 +208,9 @@ function exitOf({ exitStatus, exitStatusMs, exit: details }: ProcessText): ExitR
     if (typeof json.exitedAtMs === 'number') exit.exitedAtMs = json.exitedAtMs
     if (typeof json.oomKilled === 'boolean') exit.oomKilled = json.oomKilled
     if (typeof json.known === 'boolean') exit.known = json.known
+    if (typeof json.timedOut === 'boolean') exit.timedOut = json.timedOut
+    if (typeof json.oomKills === 'number') exit.oomKills = json.oomKills
+    if (typeof json.containerOomKills === 'number') exit.containerOomKills = json.containerOomKills
   } catch {
     exit.exitedAtMs = exitStatusMs
   }
@@ -242,6 +253,18 @@ function processOf(directory: string, containerId: string, text: ProcessText): P
     pid,
     starttime: numberOf(text.starttime) ?? 0,
     exit: exitOf(text),
+    cgroup: cgroupOf(text.own),
+  }
+}
+
+/** own.json: what the shim needs to know of a process beside its OCI process. */
+function cgroupOf(own: string | null): string | null {
+  if (own === null || own === '') return null
+  try {
+    const { cgroup } = JSON.parse(own) as { cgroup?: unknown }
+    return typeof cgroup === 'string' ? cgroup : null
+  } catch {
+    return null
   }
 }
 
@@ -263,7 +286,7 @@ export async function readRecords(native: NativeBinding, root: string, id: strin
   for (const process of text.processes) {
     const path = join(directory, process.id)
     try {
-      checkId(process.id)
+      if (!isAnonymousId(process.id)) checkId(process.id)
       processes.push(processOf(path, id, process))
     } catch (error) {
       skipped.publish({ containerId: id, path, error })

@@ -131,6 +131,7 @@ Napi::Value OpenContainer(const Napi::CallbackInfo& info) {
   query.roots = RuntimeRoots(ToText(object.Get("runtime")), ToStrings(object.Get("runtimeArgs")));
   query.init_pid = static_cast<int>(ToInteger(object.Get("pid")));
   query.init_start = static_cast<uint64_t>(ToInteger(object.Get("starttime")));
+  if (object.Get("within").IsString()) query.within = ToText(object.Get("within"));
   auto* live = new LivePointer(std::make_shared<LiveContainer>(std::move(query), Of(info)->budget));
   return Napi::External<LivePointer>::New(info.Env(), live,
                                           [](Napi::Env, LivePointer* gone) { delete gone; });
@@ -233,6 +234,18 @@ Napi::Value ReleaseKilled(const Napi::CallbackInfo& info) {
   return RunOn(info, [](LiveContainer& live) { return live.ReleaseKilled(); });
 }
 
+Napi::Value MakeOwnCgroup(const Napi::CallbackInfo& info) {
+  auto live = ToLive(info[0]);
+  return Async<std::string>::Run(
+      info.Env(), [live] { return live->MakeOwnCgroup(); },
+      [](Napi::Env env, std::string& name) { return Napi::String::New(env, name); });
+}
+
+Napi::Value RemoveOwnCgroup(const Napi::CallbackInfo& info) {
+  std::string name = ToText(info[1]);
+  return RunOn(info, [name](LiveContainer& live) { return live.RemoveOwnCgroup(name); });
+}
+
 Napi::Value Update(const Napi::CallbackInfo& info) {
   std::string json = ToText(info[1]);
   PlanOptions options;
@@ -282,6 +295,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("pause", Napi::Function::New(env, Pause, "pause"));
   exports.Set("resume", Napi::Function::New(env, Resume, "resume"));
   exports.Set("update", Napi::Function::New(env, Update, "update"));
+  exports.Set("makeOwnCgroup", Napi::Function::New(env, MakeOwnCgroup, "makeOwnCgroup"));
+  exports.Set("removeOwnCgroup", Napi::Function::New(env, RemoveOwnCgroup, "removeOwnCgroup"));
   exports.Set("pids", Napi::Function::New(env, Pids, "pids"));
   exports.Set("pidsSync", Napi::Function::New(env, PidsSync, "pidsSync"));
   exports.Set("signalAll", Napi::Function::New(env, SignalAll, "signalAll"));

@@ -50,6 +50,7 @@ Napi::Value DirectoryOf(Napi::Env env, const StateDirectory& directory) {
     object.Set("starttime", OptionalOf(env, process.starttime));
     object.Set("exitStatus", OptionalOf(env, process.exit_status));
     object.Set("exit", OptionalOf(env, process.exit));
+    object.Set("own", OptionalOf(env, process.own));
     object.Set("exitStatusMs", Napi::Number::New(env, process.exit_status_ms));
     processes.Set(static_cast<uint32_t>(i), object);
   }

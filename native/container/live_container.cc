@@ -10,6 +10,7 @@
 
 #include "cgroup/freeze.h"
 #include "cgroup/kill.h"
+#include "cgroup/own_cgroup.h"
 #include "container/recorded_cgroups.h"
 #include "core/process_identity.h"
 
@@ -21,6 +22,10 @@ Error Exited() {
 }
 
 }  // namespace
+
+Error OwnGone() {
+  return Error::Coded("ERR_PROCESS_EXITED", "nothing is left in the process's own cgroup");
+}
 
 // The record, if it is about this very init process, with the cgroup paths made whole.
 Result<RuntimeRecord> LiveContainer::LoadRecord() const {
@@ -36,7 +41,8 @@ Result<RuntimeRecord> LiveContainer::LoadRecord() const {
   }
   auto cgroups = RecordedCgroups(*record);
   if (!cgroups) return cgroups.error();
-  record->cgroups = std::move(*cgroups);
+  record->cgroups = query_.within.empty() ? std::move(*cgroups) : FindOwnCgroup(*cgroups, query_.within);
+  if (record->cgroups.empty() && !query_.within.empty()) return OwnGone();
   return record;
 }
 

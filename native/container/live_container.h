@@ -24,9 +24,13 @@ struct ContainerQuery {
   std::vector<std::string> roots;  // where the runtime may keep its record
   pid_t init_pid = 0;
   uint64_t init_start = 0;
+  // Of a process's own cgroup: its path relative to the container's. What is asked is then about that cgroup
+  // alone.
+  std::string within = {};
 };
 
-// Thread-safe. Every call fails with ERR_CONTAINER_EXITED once the container's cgroup is gone.
+// Thread-safe. Every call fails with ERR_CONTAINER_EXITED once the container's cgroup is gone, or with
+// ERR_PROCESS_EXITED once a process's own cgroup is.
 class LiveContainer {
  public:
   LiveContainer(ContainerQuery query, std::shared_ptr<DescriptorBudget> budget)
@@ -52,6 +56,11 @@ class LiveContainer {
   // that takes time, and the update is done before. Empty if the runtime records no limits.
   Result<UniqueFd> Update(const std::string& json, PlanOptions options);
 
+  // Makes a cgroup below the container's for a process that is yet to start. Returns its name.
+  Result<std::string> MakeOwnCgroup();
+  // Removes one that MakeOwnCgroup() made and nobody entered.
+  Status RemoveOwnCgroup(const std::string& name);
+
   // Closes what is kept open between calls.
   void Release();
 
@@ -71,6 +80,9 @@ class LiveContainer {
   Status MustRun();
   Status MustLive();
 
+  // own.cc
+  Result<UniqueFd> UpdateOwn(const Resources& resources, const PlanOptions& options);
+
   // update.cc
   Result<UniqueFd> LockRecord(UniqueFd kept) const;
   Result<UniqueFd> UpdateLocked(int directory, const CgroupPaths& paths, const Resources& resources,
@@ -87,6 +99,9 @@ class LiveContainer {
   std::string record_directory_;
   RuntimeRecord::Kind record_kind_ = RuntimeRecord::Kind::kRunc;
 };
+
+// ERR_PROCESS_EXITED: a process's own cgroup has been removed.
+Error OwnGone();
 
 // Reads the stats of many in one pass. Each has its stats or its own failure.
 std::vector<Result<Stats>> ReadStatsOfAll(const std::vector<std::shared_ptr<LiveContainer>>& containers);

@@ -12,6 +12,7 @@ namespace lc {
 Result<UniqueFd> LiveContainer::Update(const std::string& json, PlanOptions options) {
   auto resources = ParseResources(json);
   if (!resources) return resources.error();
+  if (!query_.within.empty()) return UpdateOwn(*resources, options);
   auto handle = Handle();
   if (!handle) return handle.error();
   const CgroupPaths& paths = (*handle)->paths();

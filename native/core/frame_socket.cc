@@ -17,7 +17,7 @@ constexpr size_t kHeader = 8;
 // Of one Read(): a peer that writes as fast as it is read must not keep its reader from everybody else.
 constexpr int kMaxChunks = 64;
 // Of one message: more is not read, and the kernel says so.
-constexpr size_t kMaxRights = 64;
+constexpr size_t kMaxRights = 128;
 // Of what waits for its reader: what is sent of it is given back piece by piece.
 constexpr size_t kPiece = 65536;
 

@@ -25,7 +25,7 @@ struct Frame {
 class FrameSocket {
  public:
   static constexpr uint32_t kMaxPayload = 16U << 20U;
-  static constexpr uint32_t kMaxFds = 8;
+  static constexpr uint32_t kMaxFds = 64;
   // A peer that does not read for this long is let go rather than held in memory.
   static constexpr size_t kMaxBacklog = 32U << 20U;
 

@@ -196,12 +196,12 @@ void BecomeUser(const ChildPlan& plan, int report) {
 // Waits until the shim lets the program run. Nothing of ours stays open but the two pipes, which execve(2)
 // closes.
 void AwaitGo(const ChildPlan& plan) {
-  if (!Without("descriptors")) CloseAbove(kGo, plan.last_fd);
+  if (!Without("descriptors")) CloseAbove(GoAt(plan), plan.last_fd);
   UnblockSignals();
   char go = 0;
   ssize_t n = -1;
   do {
-    n = read(kGo, &go, 1);
+    n = read(GoAt(plan), &go, 1);
   } while (n < 0 && errno == EINTR);
   // The shim is gone, or has undone the exec: nobody would know of this process.
   if (n != 1) _exit(127);
@@ -239,7 +239,7 @@ bool MayExecute(const char* path) {
 }  // namespace
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
-  const int report = kReport;
+  const int report = ReportAt(plan);
   // In its cgroups by now: outside of a cgroup of the processor's a session is a group of its own to the
   // scheduler (sched(7), autogroup), and who changes its group waits for its turn among all: on a busy
   // machine for milliseconds.

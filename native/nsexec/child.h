@@ -18,6 +18,7 @@ struct ChildPlan : PlanValues {
   char** home = nullptr;  // the place in envp for what is found out in the container, or null
   const char* cwd = nullptr;
   std::span<const int> cgroup_procs;
+  std::span<const int> extra_fds;
   std::span<const gid_t> groups;
   std::span<const Rlimit> limits;
   std::string_view session_keyring;  // ended by a NUL

@@ -153,21 +153,38 @@ void OwnStdio(const ChildPlan& plan, int report) {
   }
 }
 
-// The shim's own descriptors are above the standard numbers, so no dup2 overwrites a source there. The pipes
-// come last: their new numbers may be those of a source.
+// Out of the way of the numbers that are about to be placed.
+int MoveAbove(int fd, int last, int report) {
+  if (fd > last) return fd;
+  const int moved = fcntl(fd, F_DUPFD_CLOEXEC, last + 1);
+  Check(report, moved >= 0, "fcntl");
+  return moved;
+}
+
+// The shim's own descriptors are above the standard numbers, so no dup2 overwrites a source there. The
+// process's extra ones, and the pipes after them, may have each other's numbers.
 void PlaceDescriptors(const ChildPlan& plan, const int stdio[3]) {
+  const int report_at = ReportAt(plan);
+  const int go_at = GoAt(plan);
   int report = plan.report;
-  int go = plan.go;
   for (int i = 0; i < 3; ++i) {
     if (stdio[i] < 3) Fail(report, "dup2", EBADF);
     Check(report, dup2(stdio[i], i) == i, "dup2");
   }
-  if (go == kReport) {
-    go = fcntl(go, F_DUPFD_CLOEXEC, kGo + 1);
-    Check(report, go >= 0, "fcntl");
+  int extra[kMaxExtra];
+  const size_t count = plan.extra_fds.size();
+  Check(report, count <= kMaxExtra, "dup2");
+  for (size_t i = 0; i < count; ++i) extra[i] = MoveAbove(plan.extra_fds[i], go_at, report);
+  const int go = plan.go == go_at ? go_at : MoveAbove(plan.go, go_at, report);
+  if (report != report_at) {
+    report = MoveAbove(report, go_at, report);
+    Check(report, dup3(report, report_at, O_CLOEXEC) == report_at, "dup3");
   }
-  if (report != kReport) Check(report, dup3(report, kReport, O_CLOEXEC) == kReport, "dup3");
-  if (go != kGo) Check(kReport, dup3(go, kGo, O_CLOEXEC) == kGo, "dup3");
+  if (go != go_at) Check(report_at, dup3(go, go_at, O_CLOEXEC) == go_at, "dup3");
+  for (size_t i = 0; i < count; ++i) {
+    const int at = kFirstExtra + static_cast<int>(i);
+    Check(report_at, dup2(extra[i], at) == at, "dup2");
+  }
 }
 
 void JoinKeyring(const ChildPlan& plan, int report) {
@@ -227,12 +244,12 @@ pid_t ForkMember(const ChildPlan& plan) {
     PlaceDescriptors(plan, plan.stdio);
   }
   if (Without("host-null")) dup2(open("/dev/null", O_RDWR), 0);
-  if (!Without("descriptors") && !Without("directory")) CloseAbove(kGo, plan.last_fd);
+  if (!Without("descriptors") && !Without("directory")) CloseAbove(GoAt(plan), plan.last_fd);
   // Nothing of the host is left in this task but what is not copied.
-  Check(kReport, madvise(plan.shared, PidSlots::kBytes, MADV_DONTFORK) == 0, "madvise");
+  Check(ReportAt(plan), madvise(plan.shared, PidSlots::kBytes, MADV_DONTFORK) == 0, "madvise");
   const pid_t member = ForkMember(plan);
   if (member == 0) RunChild(plan);
-  Check(kReport, member > 0, "clone");
+  Check(ReportAt(plan), member > 0, "clone");
   syscall(SYS_exit_group, 0);
   __builtin_trap();
 }

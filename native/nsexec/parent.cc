@@ -115,6 +115,7 @@ void LayOut(const Plan& plan, const Prepared& prepared, Block* block) {
   if (prepared.needs_home && child.envp != nullptr) child.home = child.envp + prepared.env.size();
   child.candidates = PutArray(block, prepared.candidates, 0);
   child.cwd = block->Put(std::string_view(plan.cwd));
+  child.extra_fds = PutAll(block, plan.extra_fds);
   child.cgroup_procs = PutAll(block, plan.cgroup_procs);
   child.groups = PutAll(block, plan.groups);
   child.limits = PutAll(block, plan.limits);

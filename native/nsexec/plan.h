@@ -13,6 +13,11 @@
 
 namespace lc::nsexec {
 
+// The number of the first descriptor after standard input, output and error.
+inline constexpr int kFirstExtra = 3;
+// A message of the protocol of the shim carries as many (FrameSocket::kMaxFds), standard streams included.
+inline constexpr size_t kMaxExtra = 61;
+
 // What is plain values of a plan: the child gets them as they are.
 struct PlanValues {
   bool terminal = false;
@@ -59,6 +64,7 @@ struct Plan : PlanValues {
   std::vector<std::string> args;
   std::vector<std::string> env;
   std::string cwd = "/";
+  std::vector<int> extra_fds;     // descriptors that become kFirstExtra, kFirstExtra + 1, ... in the process
   std::vector<int> cgroup_procs;  // descriptors of cgroup.procs to write "0" to; -1: passed over
   std::vector<gid_t> groups;
   std::vector<Rlimit> limits;

@@ -7,11 +7,17 @@
 
 namespace lc::nsexec {
 
-// The numbers of the two pipes to the shim once stdio is placed. They follow stdio, so that one
-// close_range(2) closes the rest. Both are pipes because a pipe carries no descriptors: whoever gets hold of
-// one cannot pass the shim a descriptor whose closing takes as long as it likes (a socket with SO_LINGER).
-inline constexpr int kReport = 3;  // the write end: a ChildReport goes into it
-inline constexpr int kGo = 4;      // the read end: a byte comes out of it when the process may execute
+// The numbers of the two pipes to the shim once the process's own descriptors are placed. They follow those,
+// so that one close_range(2) closes the rest. Both are pipes because a pipe carries no descriptors: whoever
+// gets hold of one cannot pass the shim a descriptor whose closing takes as long as it likes (a socket with
+// SO_LINGER). The write end: a ChildReport goes into it.
+inline int ReportAt(const ChildPlan& plan) {
+  return kFirstExtra + static_cast<int>(plan.extra_fds.size());
+}
+// The read end: a byte comes out of it when the process may execute.
+inline int GoAt(const ChildPlan& plan) {
+  return ReportAt(plan) + 1;
+}
 
 enum OnPath : uint32_t { kNoPath = 0, kOnArgs = 1, kOnCwd = 2 };
 

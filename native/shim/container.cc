@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,8 @@ constexpr int64_t kRecordRetryMs = 500;
 // A page of the list of processes. Far below what a frame may hold: there may be any number of them.
 constexpr size_t kPageBytes = 256U << 10U;
 constexpr size_t kMaxCancelBytes = 256;
+constexpr uint64_t kBytesPerKib = 1024;
+constexpr int64_t kLeavingMs = 50;
 // The owner's program lives, and connects again when it gets to it.
 constexpr int64_t kOwnerGraceMs = 10'000;
 
@@ -47,6 +50,16 @@ std::vector<Cancelled> CancelledIn(const std::vector<Frame>& frames) {
 bool IsCancelled(const std::vector<Cancelled>& cancelled, int64_t seq, size_t at) {
   return std::any_of(cancelled.begin(), cancelled.end(),
                      [&](const Cancelled& one) { return one.seq == seq && one.at > at; });
+}
+
+void AddUsage(Message* message, const Care& care) {
+  const Usage& usage = care.usage;
+  message->Begin("usage").Add("durationUsec", usage.duration_usec).Add("maxRssBytes", usage.max_rss_bytes);
+  if (usage.cgroup.cpu_usec) message->Add("cpuUsec", *usage.cgroup.cpu_usec);
+  if (usage.cgroup.memory_peak_bytes) message->Add("memoryPeakBytes", *usage.cgroup.memory_peak_bytes);
+  if (care.cause == EndCause::kAsked) message->Add("aborted", true);
+  if (usage.left) message->Add("left", true);
+  message->End();
 }
 
 }  // namespace
@@ -95,6 +108,8 @@ void Container::AddProcesses(Message* message, const std::string& after) const {
         .Add("id", process.id)
         .Add("pid", static_cast<int64_t>(process.pid))
         .Add("starttime", process.start);
+    if (process.care && process.care->tree && !process.care->tree->removed())
+      message->Add("cgroup", process.care->spec.cgroup);
     if (process.exit) {
       message->Begin("exit");
       AddExit(message, *process.exit);
@@ -125,7 +140,7 @@ Status Container::EnsureTarget() {
   auto target = Target::Open(settings_, init->pid, init->start);
   if (!target) return target.error();
   target_ = std::move(*target);
-  oom_kills_ = target_->OomKills();
+  oom_kills_ = OomKillsSoFar().value_or(0);
   return Ok();
 }
 
@@ -138,14 +153,15 @@ void Container::OnChildSignal() {
     ExecClaim(info.si_pid);
     bool handled = ExecJoinerEnded(info.si_pid) || ExecEnded(info.si_pid, status);
     int ignored = 0;
-    waitpid(info.si_pid, &ignored, 0);
+    rusage usage{};
+    wait4(info.si_pid, &ignored, 0, &usage);
     lingering_.erase(info.si_pid);
-    if (!handled) Reap(info.si_pid, status);
+    if (!handled) Reap(info.si_pid, status, static_cast<uint64_t>(usage.ru_maxrss) * kBytesPerKib);
   }
   LeaveIfIdle();
 }
 
-void Container::Reap(pid_t pid, int status) {
+void Container::Reap(pid_t pid, int status, uint64_t max_rss_bytes) {
   auto run = runs_.find(pid);
   if (run != runs_.end()) {
     RunInFlight ended = std::move(run->second);
@@ -165,21 +181,30 @@ void Container::Reap(pid_t pid, int status) {
   if (known != by_pid_.end()) {
     auto process = known->second;
     // Until it is dealt with the kernel's log is searched for it by its pid.
-    ProcessEnded(process, ExitRecord::FromWait(status));
+    ProcessEnded(process, ExitRecord::FromWait(status), max_rss_bytes);
     by_pid_.erase(pid);
     return;
   }
   if (start_) orphans_[pid] = status;
 }
 
-void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit) {
+void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit,
+                             uint64_t max_rss_bytes) {
   if (Find(process->id) != process) return;  // its start was undone meanwhile
   exit.oom_killed = exit.signal == SIGKILL && WasOomKilled(*process);
+  if (process->oom_kills_before) {
+    const auto now = OomKillsSoFar();
+    if (now) exit.container_oom_kills = *now - std::min(*now, *process->oom_kills_before);
+  }
+  if (!caretaker_.Exited(process, &exit, max_rss_bytes)) TellExit(process, exit);
+}
+
+void Container::TellExit(const std::shared_ptr<Process>& process, const ExitRecord& exit) {
   process->exit = exit;
   ProcessStdio::Written written;
   if (process->stdio) written = process->stdio->ProcessExited();
   // Whole on disk before anyone is told.
-  if (!deleting_) RecordExit(process);
+  if (!deleting_ && !process->anonymous()) RecordExit(process);
   Message message;
   message.Add("event", "exit")
       .Add("process", process->id)
@@ -189,10 +214,29 @@ void Container::ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord
   if (written.kept[2] > 0) message.Add("stderrBytes", written.kept[2]);
   message.Begin("exit");
   AddExit(&message, exit);
-  clients_.Broadcast(message.End().Done());
+  message.End();
+  if (process->care && process->care->spec.sweep) AddUsage(&message, *process->care);
+  clients_.Broadcast(message.Done());
   if (process->id == "init" && deleting_) loop_.Defer([this] { DeleteKill(); });
   if (process->id == "init") CheckpointInitEnded();
   if (process->unwanted) loop_.Defer([this, process] { ExecTakeBack(process->started_by, process->id); });
+  if (process->anonymous()) Forget(process);
+}
+
+// Nothing of an anonymous process stays.
+void Container::Forget(const std::shared_ptr<Process>& process) {
+  processes_.erase(process->id);
+  // Once everybody has been told.
+  loop_.After(0, [this, id = process->id] { (void)records_.Remove(id); });
+  if (!process->stdio || process->stdio->idle()) return;
+  leaving_.push_back(process);
+  if (leaving_.size() == 1) loop_.After(kLeavingMs, [this] { DropLeaving(); });
+}
+
+void Container::DropLeaving() {
+  std::erase_if(leaving_, [](const auto& process) { return process->stdio->idle(); });
+  if (leaving_.empty()) return LeaveIfIdle();
+  loop_.After(kLeavingMs, [this] { DropLeaving(); });
 }
 
 bool Container::ReadOomLog() {
@@ -210,7 +254,7 @@ bool Container::ReadOomLog() {
 bool Container::WasOomKilled(const Process& process) {
   constexpr int kLooks = 20;
   constexpr useconds_t kBetweenUsec = 100;
-  uint64_t kills = target_ ? target_->OomKills() : 0;
+  uint64_t kills = OomKillsSoFar().value_or(0);
   bool counted = kills > oom_kills_;
   if (!oom_log_.usable()) {
     // The counter does not say whom. One kill is taken for the end of one process.
@@ -240,7 +284,8 @@ void Container::RecordExit(const std::shared_ptr<Process>& process) {
 
 void Container::LeaveIfIdle() {
   if (finished_ || unrecorded_ > 0 || ready_ || start_ || deleting_ || looks_ > 0 || !execs_.empty() ||
-      !runs_.empty() || !checkpoints_.empty() || clients_.count() > 0 || !lingering_.empty() || InitRuns())
+      !runs_.empty() || !checkpoints_.empty() || clients_.count() > 0 || !lingering_.empty() || InitRuns() ||
+      !caretaker_.idle() || !leaving_.empty())
     return;
   for (const auto& [id, process] : processes_) {
     if (!process->exit) return;
@@ -260,6 +305,7 @@ void Container::ClientGone(ClientId client, bool broken) {
     StartUndo(Error::Coded("ERR_SHIM_EXITED", "the program that asked for the start ended"));
   }
   if (settings_.ephemeral && client == owner_) OwnerLost(broken);
+  BoundClientGone(client, broken);
   loop_.Defer([this] { LeaveIfIdle(); });
 }
 
@@ -329,8 +375,7 @@ void Container::Handle(const Asker& asker, const JsonValue& request, std::string
     return;
   }
   if (op == "own") {
-    owner_ = client;
-    ReplyDone(asker);
+    Own(asker, StringMember(request, "process").value_or(""));
   } else if (op == "start") {
     Start(asker, request, body, std::move(fds));
   } else if (op == "proceed") {
@@ -351,6 +396,12 @@ void Container::Handle(const Asker& asker, const JsonValue& request, std::string
     CloseStdin(asker, StringMember(request, "process").value_or(""));
   } else if (op == "follow") {
     Follow(asker, request, std::move(fds));
+  } else if (op == "end") {
+    EndProcess(asker, StringMember(request, "process").value_or(""));
+  } else if (op == "signal") {
+    SignalTree(asker, request);
+  } else if (op == "empty") {
+    AwaitEmpty(asker, StringMember(request, "process").value_or(""));
   } else if (op == "remove") {
     Remove(asker, StringMember(request, "process").value_or(""));
   } else if (op == "delete") {

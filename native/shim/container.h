@@ -19,10 +19,12 @@
 #include "core/result.h"
 #include "core/unique_fd.h"
 #include "nsexec/parent.h"
+#include "shim/caretaker.h"
 #include "shim/event_loop.h"
 #include "shim/exec_records.h"
 #include "shim/exit_record.h"
 #include "shim/oom_log.h"
+#include "shim/process.h"
 #include "shim/runtime_run.h"
 #include "shim/settings.h"
 #include "shim/stdio.h"
@@ -31,15 +33,6 @@
 namespace lc::shim {
 
 class Message;
-using ClientId = uint64_t;
-
-// A request is known by who asked and the number they gave it.
-struct Asker {
-  ClientId client = 0;
-  int64_t seq = 0;
-  auto operator<=>(const Asker&) const = default;
-};
-
 // The way back to the clients.
 class Clients {
  public:
@@ -47,6 +40,8 @@ class Clients {
   virtual void Send(ClientId client, const std::string& message) = 0;
   virtual void Broadcast(const std::string& message) = 0;
   virtual size_t count() const = 0;
+  // The process at the other end; 0 if that is not known.
+  virtual pid_t ProcessOf(ClientId client) const = 0;
 };
 
 // What is to go with a container.
@@ -55,24 +50,11 @@ struct LeftCgroups {
   bool sure = false;  // a record says that they are its own: all that is below them goes too
 };
 
-struct Process {
-  std::string id;
-  pid_t pid = 0;
-  uint64_t start = 0;
-  bool oom_killed = false;  // the kernel's log says so
-  bool started = false;     // the user's program runs, or ran
-  std::unique_ptr<ProcessStdio> stdio;
-  std::optional<ExitRecord> exit;
-  UniqueFd adopted;       // pidfd of one that is not this shim's child: an earlier shim's
-  Asker started_by;       // of an exec of this shim
-  bool unwanted = false;  // who asked for it has been told that it failed: removed when it ends
-};
-
-class Container {
+class Container : private CareHost {
  public:
   // `null_device` is what stdio that nobody asked for leads to.
   Container(EventLoop& loop, Clients& clients, Settings settings, UniqueFd null_device);
-  ~Container();
+  ~Container() override;
 
   // Takes over what an earlier shim left, and finishes or undoes what it was in the middle of; then calls
   // `ready`, unless what there was to finish was the container's end. `refuse`, and nothing was done, where
@@ -99,8 +81,11 @@ class Container {
   void List(const Asker& asker, const std::string& after);
   void Handle(const Asker& asker, const JsonValue& request, std::string_view body, std::vector<UniqueFd> fds);
   void OwnerLost(bool broken);
-  void Reap(pid_t pid, int status);
-  void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit);
+  void Reap(pid_t pid, int status, uint64_t max_rss_bytes);
+  void ProcessEnded(const std::shared_ptr<Process>& process, ExitRecord exit, uint64_t max_rss_bytes = 0);
+  void TellExit(const std::shared_ptr<Process>& process, const ExitRecord& exit);
+  void Forget(const std::shared_ptr<Process>& process);
+  void DropLeaving();
   // Of one that a SIGKILL ended.
   bool WasOomKilled(const Process& process);
   // Whether the whole log was read.
@@ -117,6 +102,19 @@ class Container {
   void Cancel(const Asker& asker, const JsonValue& request);
   Status EnsureTarget();
   void TellLess(const std::shared_ptr<Process>& process);
+
+  // container_care.cc
+  Status SignalOne(const Process& process, int signal) override;
+  void ReleaseFrozen(pid_t pid) override;
+  pid_t ProcessOf(ClientId client) override;
+  void SweepEnded(const std::shared_ptr<Process>& process) override;
+  void TreesEnded() override;
+  std::optional<uint64_t> OomKillsSoFar();
+  void Own(const Asker& asker, const std::string& id);
+  void EndProcess(const Asker& asker, const std::string& id);
+  void SignalTree(const Asker& asker, const JsonValue& request);
+  void AwaitEmpty(const Asker& asker, const std::string& id);
+  void BoundClientGone(ClientId client, bool broken);
 
   // container_takeover.cc
   std::vector<pid_t> Members() const;
@@ -214,7 +212,6 @@ class Container {
   std::optional<RuntimeRecord> OwnRecord() const;
   std::unique_ptr<Sweep> NewSweep() const;
   void DeleteSweep();
-  Status Kill(const Process& process);
   void DeleteRunRuntime();
   void DeleteRun();
   void DeleteDone(int status);
@@ -261,6 +258,9 @@ class Container {
   std::unordered_map<pid_t, std::weak_ptr<ExecOperation>>
       exec_of_;  // execs whose process is there, until it runs or is reaped
   ExecRecords records_;
+  // Anonymous processes that have exited and are forgotten, while their streams are copied to the end.
+  std::vector<std::shared_ptr<Process>> leaving_;
+  Caretaker caretaker_{loop_, *this};
   nsexec::Bounding bounding_;
   nsexec::Launcher launcher_{bounding_};
   std::unordered_map<pid_t, Joiner> joiners_;

@@ -96,7 +96,7 @@ void Container::DeleteKill() {
   for (const auto& [id, process] : processes_) {
     if (process->exit || process->pid == 0) continue;
     // With a pid namespace init's end is the end of all; without one each is ended for itself.
-    auto killed = Kill(*process);
+    auto killed = SignalOne(*process, SIGKILL);
     if (!killed && killed.error().err != ESRCH) return DeleteFail(killed.error());
     if (id == "init") left = true;
   }
@@ -134,13 +134,6 @@ void Container::DeleteSweep() {
   bool found = round && sweep_->kill && sweep_->kill->found() > 0;
   if (over && !found && !InitRuns()) return DeleteRunRuntime();
   sweep_->timer = loop_.After(over ? kCgroupRetryMs : kBetweenSlicesMs, [this] { DeleteSweep(); });
-}
-
-// A child's pid is its own until it is reaped here; another process is looked for by pid and start time,
-// which needs a descriptor.
-Status Container::Kill(const Process& process) {
-  if (!by_pid_.contains(process.pid)) return SignalProcess(process.pid, process.start, SIGKILL);
-  return kill(process.pid, SIGKILL) == 0 ? Ok() : Status(Error::Sys("kill"));
 }
 
 void Container::DeleteRunRuntime() {
@@ -255,7 +248,12 @@ void Container::DeleteDirectory() {
   if (rename(here.c_str(), grave.c_str()) != 0 && errno != ENOENT) {
     return DeleteFail(Error::Sys("rename", settings_.directory));
   }
-  // From here on it is gone for everybody.
+  // From here on it is gone for everybody, and so is what was still being swept.
+  std::vector<std::shared_ptr<Process>> swept;
+  for (const auto& [id, process] : processes_) {
+    if (process->care && process->care->exit) swept.push_back(process);
+  }
+  for (const auto& process : swept) SweepEnded(process);
   grave_ = std::move(grave);
   if (processes_.size() <= kMostBeforeAnswer) RemoveGrave();
   for (const Asker& asker : deleters_) ReplyDone(asker);

@@ -18,6 +18,7 @@
 #include "oci/process_json.h"
 #include "shim/container.h"
 #include "shim/descriptor_room.h"
+#include "shim/extra_fds.h"
 #include "shim/operations.h"
 
 namespace lc::shim {
@@ -153,18 +154,25 @@ void Container::Exec(const Asker& asker, const JsonValue& request, std::string_v
   if (target_->IsPaused()) return ReplyError(asker, Paused());
   auto plan = ExecPlan(request, body);
   if (!plan) return ReplyError(asker, plan.error());
+  auto extra_fds = TakeExtraFds(request, &fds);
+  if (!extra_fds) return ReplyError(asker, extra_fds.error());
   auto specs = ParseStdio(Member(request, "stdio"), &fds);
   if (!specs) return ReplyError(asker, specs.error());
   // All that is done to processes goes through this shim; what else has the name is found before the fork,
   // and once more when the record takes its place.
   if (processes_.contains(id) || access(id.c_str(), F_OK) == 0) return ReplyError(asker, ProcessExists());
   if (id.size() > NAME_MAX) return ReplyError(asker, Error::Of(ENAMETOOLONG, "mkdir", id));
+  auto care = caretaker_.Make(request, asker.client, TimeoutOf(request), target_->cgroups());
+  if (!care) return ReplyError(asker, OrGone(care.error()));
   auto exec = std::make_shared<ExecOperation>();
   exec->asker = asker;
+  exec->extra_fds = std::move(*extra_fds);
+  exec->follow_init = settings_.subgroups && target_->cgroups().is_v2_only();
   exec->plan = std::move(*plan);
   exec->body = body;
   exec->process = std::make_shared<Process>();
   exec->process->id = id;
+  exec->process->care = std::move(*care);
   exec->process->started_by = asker;
   exec->process->stdio = std::make_unique<ProcessStdio>(loop_, null_device_.get(), std::move(*specs));
   TellLess(exec->process);
@@ -198,6 +206,7 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
   Process& process = *exec->process;
   if (!InitRuns()) return ExecUndo(exec, ContainerExited());
   for (int i = 0; i < 3; ++i) exec->plan.stdio[i] = process.stdio->child(i);
+  for (const UniqueFd& fd : exec->extra_fds) exec->plan.extra_fds.push_back(fd.get());
   // What was logged so far is about an earlier process, should the pid be that of one.
   if (oom_log_.usable()) (void)ReadOomLog();
   if (execs_started_ == 0) launcher_.KeepMemory();
@@ -216,7 +225,8 @@ void Container::ExecFork(const std::shared_ptr<ExecOperation>& exec) {
 }
 
 Status Container::ExecLaunch(const std::shared_ptr<ExecOperation>& exec) {
-  auto placed = target_->Place(&exec->plan, exec->follow_init);
+  const Care* care = exec->process->care.get();
+  auto placed = target_->Place(&exec->plan, exec->follow_init, care != nullptr ? care->cgroup() : nullptr);
   if (!placed) return placed;
   exec->clock.emplace();
   auto started = launcher_.Start(exec->plan);
@@ -233,7 +243,8 @@ Status Container::ExecLaunch(const std::shared_ptr<ExecOperation>& exec) {
 // taken once.
 bool Container::ExecOtherwise(const std::shared_ptr<ExecOperation>& exec, const Error& error) {
   // The container has made cgroups with controllers in its own (cgroup v2, "no internal processes").
-  if (error.err == EBUSY && !exec->follow_init) return exec->follow_init = true;
+  const bool placed = exec->process->care && exec->process->care->cgroup() != nullptr;
+  if (error.err == EBUSY && !exec->follow_init && !placed) return exec->follow_init = true;
   // It may not fork any more, or nobody may.
   if (error.err == EAGAIN && error.call == "clone" && !exec->plan.attach_late && exec->plan.pids_index >= 0)
     return exec->plan.attach_late = true;
@@ -266,7 +277,7 @@ void Container::ExecJoined(const std::shared_ptr<ExecOperation>& exec, pid_t pid
     exec->terminal = std::move(*master);
   }
   if (exec->plan.attach_late) {
-    auto attached = target_->AttachLate(pid, exec->plan);
+    auto attached = Target::AttachLate(pid, exec->plan);
     if (!attached) return ExecUndo(exec, attached.error());
   }
   auto named = ExecName(exec);
@@ -297,6 +308,11 @@ Status Container::ExecDirectory(const std::shared_ptr<ExecOperation>& exec) {
 
 Status Container::ExecName(const std::shared_ptr<ExecOperation>& exec) {
   const Process& process = *exec->process;
+  if (process.care) {
+    const std::string own = caretaker_.Record(process.care.get());
+    auto written = own.empty() ? Ok() : ExecRecords::WriteOwn(exec->directory, own);
+    if (!written) return written;
+  }
   auto named = ExecRecords::Name(exec->directory, process.id, process.pid, process.start);
   if (!named) {
     int err = named.error().err;
@@ -336,16 +352,15 @@ void Container::ExecStarted(const std::shared_ptr<ExecOperation>& exec) {
   if (!begun) return ExecUndo(exec, begun.error());
   ExecCancelTimers(exec);
   process.started = true;
-  clients_.Send(exec->asker.client, Message()
-                                        .Add("seq", exec->asker.seq)
-                                        .Begin("result")
-                                        .Add("pid", static_cast<int64_t>(process.pid))
-                                        .Add("starttime", process.start)
-                                        .End()
-                                        .Done());
-  if (clients_.count() > 1) {
-    clients_.Broadcast(Message().Add("event", "started").Add("process", process.id).Done());
-  }
+  process.oom_kills_before = OomKillsSoFar();
+  if (process.care) caretaker_.Begin(exec->process);
+  Message message;
+  message.Add("seq", exec->asker.seq)
+      .Begin("result")
+      .Add("pid", static_cast<int64_t>(process.pid))
+      .Add("starttime", process.start);
+  if (process.care && process.care->tree) message.Add("cgroup", process.care->spec.cgroup);
+  clients_.Send(exec->asker.client, message.End().Done());
   ExecForget(*exec);
   loop_.Defer([this] {
     records_.Prepare();
@@ -418,8 +433,9 @@ void Container::ExecTakeBack(const Asker& asker, const std::string& id) {
   auto process = Find(id);
   if (process == nullptr || process->started_by != asker || !process->started) return;
   process->unwanted = true;
+  if (auto tree = caretaker_.TreeOf(id)) tree->Kill(kDefaultTimeoutMs, [](const Status&) {});
   if (!process->exit) {
-    (void)Kill(*process);
+    (void)SignalOne(*process, SIGKILL);
   } else if (records_.Remove(id)) {
     processes_.erase(id);
   }
@@ -432,6 +448,7 @@ void Container::ExecFail(const std::shared_ptr<ExecOperation>& exec) {
   ExecCloseReport(exec.get());
   if (!exec->directory.empty()) (void)records_.Remove(exec->directory);
   processes_.erase(exec->process->id);
+  caretaker_.Undo(exec->process.get());
   ReplyError(exec->asker, *exec->failed);
   for (const Asker& cancel : exec->cancels) ReplyDone(cancel);
   ExecForget(*exec);

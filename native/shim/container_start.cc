@@ -224,7 +224,11 @@ void Container::StartCreated(int status) {
   if (start_->restores()) {
     auto placed = RestoreCheckCgroup(init->pid);
     if (!placed) return StartUndo(placed.error());
+  } else if (settings_.subgroups) {
+    auto made = target_->MakeSubgroups();
+    if (!made) return StartUndo(made.error());
   }
+  init->oom_kills_before = OomKillsSoFar();
   if (start_->terminal) {
     if (!start_->console && start_->console_connection) {
       start_->console = ReceiveDescriptor(start_->console_connection.get());

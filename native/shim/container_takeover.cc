@@ -98,7 +98,6 @@ void Container::TakeOver(std::function<void()> ready, std::function<void(const E
   if (!watching) return refuse_(watching.error());
   auto loaded = LoadProcesses();
   if (!loaded) return refuse_(loaded.error());
-  if (InitRuns()) (void)EnsureTarget();  // from here on it is known whom the OOM killer ends
   if (!*starting && !teardown_ && !*dumping) return Ready();
   // A create or delete that goes on without its shim would undo what is done here.
   bool criu = *dumping || *restoring;
@@ -157,6 +156,12 @@ Status Container::LoadProcesses() {
     if (!loaded) return loaded;
   }
   for (const auto& process : found) processes_[process->id] = process;
+  if (!*earlier_boot && InitRuns())
+    (void)EnsureTarget();  // from here on it is known whom the OOM killer ends
+  for (const auto& process : found) {
+    if (process->care && target_) caretaker_.TakeOver(process, target_->cgroups());
+  }
+  if (target_) caretaker_.TakeOverStrays(target_->cgroups());
   // Also of processes that have exited: what they have left behind may still write.
   PipeUsers users([this] { return Members(); });
   for (const auto& process : found) {
@@ -195,6 +200,13 @@ Status Container::LoadProcess(const std::string& id, std::vector<std::shared_ptr
   auto exit = ReadExit(id);
   if (!exit) return exit.error();
   process->exit = *exit;
+  auto own = ReadFile(id + "/own.json", 4096);
+  if (!own && IsShortage(own.error())) return own.error();
+  CareSpec care = own ? CareSpec::FromFile(*own) : CareSpec();
+  if (!care.plain()) {
+    process->care = std::make_unique<Care>();
+    process->care->spec = std::move(care);
+  }
   found->push_back(std::move(process));
   return Ok();
 }
@@ -204,6 +216,7 @@ void Container::TakeProcess(const std::shared_ptr<Process>& process) {
       SignalProcess(process->pid, process->start, SIGKILL)) {
     // The shim died before it let this exec go on, so it never came to run.
     processes_.erase(process->id);
+    caretaker_.Undo(process.get());
     (void)records_.Remove(process->id);
     return;
   }

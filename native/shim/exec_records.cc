@@ -18,7 +18,7 @@ namespace {
 
 // In init's directory, where they are taken for no processes.
 constexpr const char* kParent = "init/execs";
-constexpr std::string_view kFiles[] = {"process.json", "pid", "starttime"};
+constexpr std::string_view kFiles[] = {"process.json", "pid", "starttime", "own.json"};
 // Prepared under other names: it is by being there that they say something.
 constexpr std::string_view kExitFiles[] = {"exitStatus", "exit.json"};
 // Of a disk in memory each holds some 24 KiB.
@@ -106,12 +106,20 @@ bool ExecRecords::Keep(const std::string& directory) {
     const std::string path = PathOf(directory, kExitFiles[i]);
     if (found.exit[i] && rename(path.c_str(), TemporaryName(path).c_str()) != 0) return false;
   }
+  // Of most records it is empty, and the next one may leave it so.
+  struct stat own {};
+  const std::string path = PathOf(directory, kFiles[3]);
+  if (stat(path.c_str(), &own) != 0 || (own.st_size > 0 && truncate(path.c_str(), 0) != 0)) return false;
   prepared_.push_back(directory);
   return true;
 }
 
 Status ExecRecords::WriteSpec(const std::string& directory, std::string_view json) {
   return WriteOver(PathOf(directory, kFiles[0]), json);
+}
+
+Status ExecRecords::WriteOwn(const std::string& directory, std::string_view json) {
+  return WriteOver(PathOf(directory, kFiles[3]), json);
 }
 
 Status ExecRecords::Name(const std::string& directory, const std::string& process, pid_t pid,

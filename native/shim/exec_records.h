@@ -28,6 +28,8 @@ class ExecRecords {
 
   // What is to run, in a directory that is nobody's yet.
   static Status WriteSpec(const std::string& directory, std::string_view json);
+  // How it is looked after, if that is more than its exit: own.json, which is empty else.
+  static Status WriteOwn(const std::string& directory, std::string_view json);
   // Which process it has become, and, from then on, its name. EEXIST, ENOTEMPTY or ENOTDIR when something has
   // that.
   static Status Name(const std::string& directory, const std::string& process, pid_t pid, uint64_t start);

@@ -46,10 +46,14 @@ void AddExit(Message* message, const ExitRecord& exit) {
       .Add("exitedAtMs", exit.exited_at_ms)
       .Add("oomKilled", exit.oom_killed)
       .Add("known", exit.known);
+  if (exit.timed_out) message->Add("timedOut", true);
+  if (exit.oom_kills) message->Add("oomKills", *exit.oom_kills);
+  if (exit.container_oom_kills) message->Add("containerOomKills", *exit.container_oom_kills);
 }
 
 Status WriteExit(const std::string& process_directory, const ExitRecord& exit) {
-  if (exit.signal != 0 || exit.oom_killed || !exit.known) {
+  const bool kills = exit.oom_kills.value_or(0) > 0 || exit.container_oom_kills.value_or(0) > 0;
+  if (exit.signal != 0 || exit.oom_killed || !exit.known || exit.timed_out || kills) {
     Message message;
     AddExit(&message, exit);
     auto status = WriteWholeAt(AT_FDCWD, process_directory + "/exit.json", message.Done());
@@ -79,6 +83,9 @@ Result<std::optional<ExitRecord>> ReadExit(const std::string& process_directory)
     exit.exited_at_ms = IntMember(json, "exitedAtMs").value_or(0);
     exit.oom_killed = BoolMember(json, "oomKilled").value_or(false);
     exit.known = exit.known && BoolMember(json, "known").value_or(true);
+    exit.timed_out = BoolMember(json, "timedOut").value_or(false);
+    exit.oom_kills = UintMember(json, "oomKills");
+    exit.container_oom_kills = UintMember(json, "containerOomKills");
   }
   return std::optional(exit);
 }

@@ -73,6 +73,7 @@ struct Container::ExecOperation {
   std::shared_ptr<Process> process;
   nsexec::Plan plan;
   std::string body;
+  std::vector<UniqueFd> extra_fds;
   std::string directory;  // of its record, once there is one
   pid_t joiner = 0;       // until it is reaped
   std::optional<StartClock> clock;

@@ -141,6 +141,15 @@ void Server::Flush(ClientId id) {
   if (socket->wants_flush()) loop_.Change(socket->fd(), EPOLLIN | EPOLLOUT);
 }
 
+pid_t Server::ProcessOf(ClientId client) const {
+  auto known = clients_.find(client);
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (known == clients_.end() || getsockopt(known->second->fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return 0;
+  return peer.pid;
+}
+
 void Server::Send(ClientId client, const std::string& message) {
   auto it = clients_.find(client);
   if (it != clients_.end()) SendTo(client, it->second.get(), message);

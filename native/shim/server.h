@@ -25,6 +25,7 @@ class Server : public Clients {
   void Close();
 
   void Send(ClientId client, const std::string& message) override;
+  pid_t ProcessOf(ClientId client) const override;
   void Broadcast(const std::string& message) override;
   size_t count() const override { return clients_.size(); }
 

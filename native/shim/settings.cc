@@ -46,6 +46,7 @@ Result<Settings> LoadSettings(const std::string& directory) {
   settings.runtime_args = StringsMember(json, "runtimeArgs");
   settings.no_pivot_root = BoolMember(json, "noPivotRoot").value_or(false);
   settings.ephemeral = BoolMember(json, "ephemeral").value_or(false);
+  settings.subgroups = BoolMember(json, "subgroups").value_or(false);
   if (const JsonValue* owner = Member(json, "owner"); owner != nullptr && owner->IsObject()) {
     settings.owner_pid = static_cast<pid_t>(IntMember(*owner, "pid").value_or(0));
     settings.owner_start = UintMember(*owner, "starttime").value_or(0);

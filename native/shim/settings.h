@@ -19,6 +19,7 @@ struct Settings {
   std::vector<std::string> runtime_args;
   bool no_pivot_root = false;
   bool ephemeral = false;
+  bool subgroups = false;
   pid_t owner_pid = 0;  // the program that an ephemeral container belongs to
   uint64_t owner_start = 0;
   std::string owner_namespace;  // in which that pid counts, as PidNamespace(); empty: not known

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -34,6 +35,9 @@ int NamespaceFlag(const std::string& name) {
   if (name == "time") return CLONE_NEWTIME;
   return 0;
 }
+
+// Where init goes with ContainerOptions.subgroups.
+constexpr const char* kInitCgroup = "init";
 
 uint64_t KeyedValue(const UniqueFd& fd, std::string_view key) {
   if (!fd) return 0;
@@ -187,6 +191,7 @@ Status Target::OpenCgroups() {
       if (!fd) return fd.error();
       cgroup_procs_.push_back(std::move(*fd));
       found.push_back(*directory);
+      cgroup_directories_.push_back(*directory);
     }
     *directory = found[static_cast<size_t>(index)];
     if (controller == "pids" || (controller.empty() && cgroups_.is_v2_only())) pids_index_ = index;
@@ -217,27 +222,50 @@ Status Target::OpenCgroups() {
 
 Status Target::ReopenCgroups() {
   cgroup_procs_.clear();
+  cgroup_directories_.clear();
   pids_index_ = -1;
   return OpenCgroups();
 }
 
-Status Target::Place(nsexec::Plan* plan, bool follow_init) {
-  if (follow_init) return FollowInit(plan);
+Status Target::Place(nsexec::Plan* plan, bool follow_init, const OwnCgroup* cgroup) {
+  if (follow_init && cgroup == nullptr) return FollowInit(plan);
   plan->cgroup_procs.clear();
-  for (const UniqueFd& fd : cgroup_procs_) plan->cgroup_procs.push_back(fd.get());
-  plan->cgroup_fd = unified_directory_.get();
+  for (size_t i = 0; i < cgroup_procs_.size(); ++i) {
+    const int own = cgroup == nullptr ? -1 : cgroup->ProcsFor(cgroup_directories_[i]);
+    plan->cgroup_procs.push_back(own >= 0 ? own : cgroup_procs_[i].get());
+  }
+  plan->cgroup_fd = cgroup != nullptr ? cgroup->directory() : unified_directory_.get();
   plan->pids_index = pids_index_;
   return Ok();
 }
 
-Status Target::AttachLate(pid_t pid, const nsexec::Plan& plan) const {
-  const bool in_init = !plan.cgroup_procs.empty() && plan.cgroup_procs[0] == init_procs_.get();
-  if (!in_init && (pids_index_ < 0 || pids_index_ >= static_cast<int>(cgroup_procs_.size())))
+Status Target::AttachLate(pid_t pid, const nsexec::Plan& plan) {
+  if (plan.pids_index < 0 || plan.pids_index >= static_cast<int>(plan.cgroup_procs.size()))
     return Error::Of(ENOENT, "write cgroup.procs");
-  const int fd = in_init ? init_procs_.get() : cgroup_procs_[static_cast<size_t>(pids_index_)].get();
   const std::string text = std::to_string(pid);
+  const int fd = plan.cgroup_procs[static_cast<size_t>(plan.pids_index)];
   if (pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
     return Error::Sys("write cgroup.procs");
+  return Ok();
+}
+
+Status Target::MakeSubgroups() {
+  if (!cgroups_.is_v2_only()) return Ok();
+  const std::string& unified = cgroups_.unified;
+  const std::string init = unified + "/" + kInitCgroup;
+  if (mkdir(init.c_str(), 0755) != 0 && errno != EEXIST) return Error::Sys("mkdir", init);
+  auto moved = WriteOnceAt(AT_FDCWD, init + "/cgroup.procs", std::to_string(init_pid_));
+  if (!moved) return moved;
+  auto controllers = ReadFile(unified + "/cgroup.controllers", 4096);
+  if (!controllers) return controllers.error();
+  std::string_view left = TrimEnd(*controllers);
+  while (!left.empty()) {
+    const std::string_view name = left.substr(0, left.find(' '));
+    // One by one: a controller that cannot be passed on now (cpu, with realtime processes) keeps none of the
+    // others away.
+    (void)WriteOnceAt(AT_FDCWD, unified + "/cgroup.subtree_control", "+" + std::string(name));
+    left.remove_prefix(std::min(left.size(), name.size() + 1));
+  }
   return Ok();
 }
 

@@ -12,6 +12,7 @@
 #include "core/unique_fd.h"
 #include "nsexec/plan.h"
 #include "oci/process.h"
+#include "shim/own_cgroup.h"
 #include "shim/seccomp_filter.h"
 #include "shim/settings.h"
 #include "state/runtime_record.h"
@@ -39,6 +40,10 @@ class Target {
   void ReleaseFrozen(pid_t pid) const;
   // How many processes of the container the OOM killer has ended so far; 0 where the kernel does not count.
   uint64_t OomKills();
+  bool counts_oom_kills() const { return static_cast<bool>(oom_); }
+  // ContainerOptions.subgroups, of v2: moves init, whose program does not run yet, to a cgroup of its own
+  // below the container's, and passes all controllers on. Nothing on v1.
+  Status MakeSubgroups();
 
   // ERR_UNSUPPORTED for confinement that cannot be applied: rather no process than one that is less confined.
   // The plan points into this object.
@@ -46,9 +51,10 @@ class Target {
   // Where the plan's process goes. `follow_init`, for a v2 cgroup that takes no process any more, since the
   // container has made cgroups with controllers in it: the one that init is in now, if that is below the
   // container's own. To be called right before each start: the descriptors are this object's.
-  Status Place(nsexec::Plan* plan, bool follow_init);
+  // `cgroup`, if there is one, takes the place of the container's in the hierarchies that it is in.
+  Status Place(nsexec::Plan* plan, bool follow_init, const OwnCgroup* cgroup);
   // Moves a process into the cgroup that its plan left out (Plan::attach_late).
-  Status AttachLate(pid_t pid, const nsexec::Plan& plan) const;
+  static Status AttachLate(pid_t pid, const nsexec::Plan& plan);
   // Looks for the cgroups anew, after one that was there has been removed.
   Status ReopenCgroups();
 
@@ -71,7 +77,8 @@ class Target {
   UniqueFd root_;  // of a container without a mount namespace
   std::vector<IdRange> uid_map_;
   std::vector<UniqueFd> cgroup_procs_;
-  int pids_index_ = -1;  // of cgroup_procs_: of the hierarchy that counts processes
+  std::vector<std::string> cgroup_directories_;  // of each of them
+  int pids_index_ = -1;                          // of cgroup_procs_: of the hierarchy that counts processes
   UniqueFd unified_directory_;
   UniqueFd init_directory_;  // of FollowInit()
   UniqueFd init_procs_;

@@ -50,6 +50,7 @@ Result<ProcessText> ReadFiles(int dir_fd, const std::string& path, const std::st
   }
   if (auto read = ReadOptional(dir_fd, "pid", &out.pid); !read) return read.error();
   if (auto read = ReadOptional(dir_fd, "starttime", &out.starttime); !read) return read.error();
+  if (auto read = ReadOptional(dir_fd, "own.json", &out.own); !read) return read.error();
   // Asked once and no more: a moment later it may be there, whole.
   if (auto read = ReadOptional(dir_fd, "exitStatus", &out.exit_status); !read) return read.error();
   if (!out.exit_status) return out;

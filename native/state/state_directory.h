@@ -29,6 +29,7 @@ struct ProcessText {
   std::optional<std::string> starttime;
   std::optional<std::string> exit_status;
   std::optional<std::string> exit;  // exit.json
+  std::optional<std::string> own;   // own.json: how the shim looks after it, if that is more than its exit
   double exit_status_ms = 0;        // when exitStatus was written, since 1970
 };
 

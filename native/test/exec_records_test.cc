@@ -73,6 +73,7 @@ TEST_CASE("the files of a removed record are the next one's, and say nothing of 
   const ino_t directory = InodeOf("one");
   const ino_t exit = InodeOf("one/exitStatus");
   const ino_t details = InodeOf("one/exit.json");
+  REQUIRE(ExecRecords::WriteOwn("one", "{\"cgroup\":\"lc.1\"}").ok());
   REQUIRE(records.Remove("one").ok());
   CHECK_FALSE(fs::exists("one"));
 
@@ -81,12 +82,13 @@ TEST_CASE("the files of a removed record are the next one's, and say nothing of 
   CHECK(TextOf("two/process.json") == "{\"args\":[]}");
   CHECK(TextOf("two/pid") == "7");
   CHECK(TextOf("two/starttime") == "12345");
+  CHECK(TextOf("two/own.json").empty());
   CHECK_FALSE(lc::shim::ReadExit("two")->has_value());
   REQUIRE(lc::shim::WriteExit("two", ExitRecord::FromWait(3 << 8)).ok());
   CHECK(InodeOf("two/exitStatus") == exit);
   CHECK(TextOf("two/exitStatus") == "3");
   CHECK((*lc::shim::ReadExit("two"))->signal == 0);
-  CHECK(EntriesOf("two") == 5);
+  CHECK(EntriesOf("two") == 6);
   CHECK(EntriesOf("init/execs") == 0);
 
   REQUIRE(records.Remove("two").ok());

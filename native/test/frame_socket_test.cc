@@ -39,7 +39,7 @@ std::string Header(uint32_t length, uint32_t fds) {
 void SendRaw(int socket, std::string bytes, size_t count) {
   UniqueFd null_device(open("/dev/null", O_RDWR | O_CLOEXEC));
   std::vector<int> fds(count, null_device.get());
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 64)] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 128)] = {};
   iovec data{bytes.data(), bytes.size()};
   msghdr message{};
   message.msg_iov = &data;

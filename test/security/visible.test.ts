@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import type { Container, Process } from '../../lib/index.js'
+import { Container, type Process } from '../../lib/index.js'
 import { capabilities, type Config } from '../support/bundle.js'
 import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
@@ -136,13 +136,13 @@ describe.skipIf(skip).each(runtimes)('what an exec shows, %s', (runtime) => {
 
   test('a container that takes the pipes of an exec ends that exec at the most', async () => {
     const victim = spawn('sleep', ['1000'], { stdio: 'ignore' })
-    const container = await ground.running({
-      timeout: 1000,
+    const { root, id: containerId } = await ground.running({
       bundle: ground.bundle((config: Config) => {
         const held = allCapabilities()
         config.process.capabilities = { bounding: held, effective: held, permitted: held }
       }),
     })
+    const container = await Container.load(root, containerId, { timeout: 1000 })
     try {
       const watcher = await container.exec(
         'watcher',
@@ -180,6 +180,7 @@ describe.skipIf(skip).each(runtimes)('what an exec shows, %s', (runtime) => {
       await eventually('it has no child left', () => childrenOf(shim).length === 1)
     } finally {
       victim.kill('SIGKILL')
+      await container.close()
     }
   })
 

@@ -10,4 +10,5 @@ export const stateFile: StateFile = {
   noPivotRoot: true,
   ephemeral: false,
   timeout: 1000,
+  subgroups: false,
 }

@@ -9,7 +9,7 @@ import {
 } from '../../lib/container/options.js'
 import { checkResources } from '../../lib/oci/resources.js'
 import { checkProcessSpec } from '../../lib/oci/spec.js'
-import { signalName } from '../../lib/process/process.js'
+import { signalName } from '../../lib/process/exit_status.js'
 import { checkStdio } from '../../lib/process/stdio.js'
 import { checkId, checkProcessId, checkSignal, checkSize } from '../../lib/validate.js'
 
@@ -41,6 +41,7 @@ describe('container options', () => {
       noPivotRoot: false,
       ephemeral: false,
       timeout: 15000,
+      subgroups: false,
     })
   })
 

@@ -52,11 +52,19 @@ it('streams are there, or not, by the options', () => {
     expectTypeOf(container.start).toExtend<(options?: StartOptions) => Promise<Process>>()
     type Exec = (id: string, spec: ProcessSpec, options?: ExecOptions) => Promise<Process>
     expectTypeOf(container.exec).toExtend<Exec>()
-    // Parameters have their types from the method, in a stand-in for it too.
-    const standIn: Pick<Container, 'exec'> = {
-      exec: (id, spec, options) => container.exec(id, spec, options),
-    }
+    type Anonymous = (spec: ProcessSpec | string[], options?: ExecOptions) => Promise<Process>
+    expectTypeOf(container.exec).toExtend<Anonymous>()
+    const standIn: Pick<Container, 'exec'> = { exec: container.exec.bind(container) }
     void standIn
+    const anonymous = await container.exec(['/bin/true'], { stdout: 'pipe' })
+    expectTypeOf(anonymous.stdout).toEqualTypeOf<Readable>()
+
+    const text = await container.run(['/bin/true'], { timeout: 5 })
+    expectTypeOf(text.stdout).toEqualTypeOf<string>()
+    const bytes = await container.run({ args: ['/bin/true'] }, { encoding: 'buffer' })
+    expectTypeOf(bytes.stderr).toEqualTypeOf<Buffer>()
+    // @ts-expect-error misspelt
+    await container.run(['/bin/true'], { timeuot: 5 })
 
     // @ts-expect-error a word that is none is a path, a boolean is nothing
     await container.exec('d', spec, { stdout: true })
