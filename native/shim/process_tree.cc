@@ -76,6 +76,8 @@ void ProcessTree::KillSome() {
 
 void ProcessTree::AnswerKillers() {
   kill_.reset();
+  if (kill_timer_ != 0) loop_.Cancel(kill_timer_);
+  kill_timer_ = 0;
   auto killers = std::move(killers_);
   killers_.clear();
   for (const auto& killer : killers) {

@@ -195,8 +195,12 @@ describe.skipIf(cannotRunContainers()).each(runtimes)('run() in a container of %
 
   test('timeout holds in a container that is paused', async () => {
     const container = await ground.running()
-    const running = container.run(sh('echo x; sleep 1000'), { timeout: 1000 })
-    await eventually('it runs', async () => (await container.pids()).length > 1)
+    let output = ''
+    const onStdout = (chunk: Buffer): void => {
+      output += chunk.toString()
+    }
+    const running = container.run(sh('echo x; sleep 1000'), { timeout: 1000, onStdout })
+    await eventually('it runs', () => output === 'x\n')
     await container.pause()
     const result = await running
     expect(result).toMatchObject({ signal: 'SIGKILL', timedOut: true })
