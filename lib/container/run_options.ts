@@ -45,11 +45,7 @@ export interface RunResult<Output extends string | Buffer = string> extends Exit
 }
 
 /** The type of output that options ask for. */
-export type OutputOf<Options> = Options extends { readonly encoding: infer Encoding }
-  ? Encoding extends 'buffer'
-    ? Buffer
-    : string
-  : string
+export type OutputOf<Options> = Options extends Readonly<Record<'encoding', 'buffer'>> ? Buffer : string
 
 const defaultMaxBuffer = 1024 * 1024
 const maxMaxBuffer = 2 ** 31 - 1
