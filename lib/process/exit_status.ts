@@ -29,7 +29,7 @@ export interface ExitStatus {
   oomKills: number | undefined
   /**
    * Processes of the whole container that the OOM killer ended while it ran. Tells `sh -c 'python ...'`, whose child was
-   * killed, from an ordinary exit code 137. Undefined if nobody counted: no memory controller, or an unknown exit.
+   * killed, from an ordinary exit code 137. Undefined for an unknown exit.
    */
   containerOomKills: number | undefined
 }
@@ -54,6 +54,7 @@ export function toExitStatus(exit: ExitRecord): ExitStatus {
     known: exit.known,
     timedOut: exit.timedOut ?? false,
     oomKills: exit.oomKills,
-    containerOomKills: exit.containerOomKills,
+    // The shim records what is more than nothing.
+    containerOomKills: exit.containerOomKills ?? (exit.known ? 0 : undefined),
   }
 }
