@@ -66,6 +66,9 @@ describe.skipIf(skip).each(runtimes)('a whole life by %s', (runtime) => {
       exitedAt: expect.any(Date),
       oomKilled: false,
       known: true,
+      timedOut: false,
+      oomKills: undefined,
+      containerOomKills: 0,
     })
     expect(Math.abs(status.exitedAt.getTime() - Date.now())).toBeLessThan(3_600_000)
     expect(job).toMatchObject({ state: 'stopped', exitStatus: status })
