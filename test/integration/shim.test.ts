@@ -177,7 +177,8 @@ describe.skipIf(skip).each(runtimes)('the shim, %s', (runtime) => {
     await Promise.all([1, 2].map((n) => container.exec(`job-${n}`, { args: ['/bin/sleep', '1000'] })))
     const { pssKib } = memoryOf(shim)
     expect(pssKib).toBeGreaterThan(0)
-    if (isMemoryTold) expect(pssKib).toBeLessThanOrEqual(600)
+    // Most of it is the program, which the shims of all containers share.
+    if (isMemoryTold) expect(pssKib).toBeLessThanOrEqual(700)
   })
 
   test('hears no terminal or service signal that is not for it', async () => {
