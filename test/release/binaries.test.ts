@@ -40,7 +40,7 @@ describe.skipIf(process.arch !== 'x64')('the binaries for x64', () => {
       `#include <dlfcn.h>
        #include <stdio.h>
        #include <sys/stat.h>
-       static char big[1 << 20] = {1};
+       static char big[1 << 21] = {1};
        void f(const char* a) { char b[20]; sprintf(b, "%s", a); struct stat s; stat(b, &s); dlopen(b, 0); big[3] = 0; }
        int main(void) { f("x"); return big[1]; }`,
     )
