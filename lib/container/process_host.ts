@@ -3,7 +3,7 @@ import { ContainerError, type FailureContext, type NativeFailure, toContainerErr
 import type { LiveContainer, NativeBinding } from '../native/binding.js'
 import { checkResources } from '../oci/resources.js'
 import { conversionsFor } from '../oci/runtime.js'
-import type { HandleTypes, Process, ProcessHost } from '../process/process.js'
+import { type HandleTypes, noOwnCgroup, type Process, type ProcessHost } from '../process/process.js'
 import type { ShimLink } from '../shim/link.js'
 import type { StateFile } from '../state/directory.js'
 import { maxTakeovers } from './connection.js'
@@ -46,10 +46,7 @@ export function processHost(container: HandleTypes['container'], session: Hostin
   }
 
   const ownOf = async (process: Process, context: FailureContext): Promise<LiveContainer> => {
-    if (process.cgroup === null) {
-      const text = 'it has no cgroup of its own; pass `cgroup: true` to exec()'
-      throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, context)
-    }
+    if (process.cgroup === null) throw noOwnCgroup(context)
     let live = own.get(process)
     if (!live) {
       live = session.kernel.within(await session.living(context), process.cgroup)

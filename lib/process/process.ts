@@ -83,6 +83,12 @@ export type StartedProcess<Options> = Process & {
 
 const nothingWritten: Written = { terminal: 0, stdout: 0, stderr: 0 }
 
+/** ERR_UNSUPPORTED of what is asked about an own cgroup that there is not. */
+export function noOwnCgroup(context: FailureContext): Error {
+  const text = 'it has no cgroup of its own; pass `cgroup: true` to exec()'
+  return toContainerError({ code: 'ERR_UNSUPPORTED', text }, context)
+}
+
 interface Waiter {
   resolve: (status: ExitStatus) => void
   reject: (error: Error) => void
@@ -397,9 +403,7 @@ export class Process {
   }
 
   #mustHaveCgroup(): void {
-    if (this.cgroup !== null) return
-    const text = 'it has no cgroup of its own; pass `cgroup: true` to exec()'
-    throw toContainerError({ code: 'ERR_UNSUPPORTED', text }, this.#context())
+    if (this.cgroup === null) throw noOwnCgroup(this.#context())
   }
 
   #context(): FailureContext {

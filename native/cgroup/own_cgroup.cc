@@ -126,10 +126,7 @@ CgroupPaths ExistingPaths(const CgroupPaths& paths) {
 }
 
 CgroupPaths FindOwnCgroup(const CgroupPaths& container, const std::string& name) {
-  CgroupPaths all = container;
-  for (auto& cgroup : all.v1) cgroup.path += "/" + name;
-  if (!all.unified.empty()) all.unified += "/" + name;
-  return ExistingPaths(all);
+  return ExistingPaths(Below(container, name));
 }
 
 Result<CgroupPaths> MakeOwnCgroup(const CgroupPaths& container, const std::string& name) {

@@ -41,14 +41,6 @@ Status MustHaveControllers(const CgroupPlan& plan, const std::string& unified) {
   return Ok();
 }
 
-// Where the own cgroup `within` is or would be, in every hierarchy of the container.
-CgroupPaths AllBelow(const CgroupPaths& container, const std::string& within) {
-  CgroupPaths out = container;
-  for (auto& cgroup : out.v1) cgroup.path += "/" + within;
-  if (!out.unified.empty()) out.unified += "/" + within;
-  return out;
-}
-
 }  // namespace
 
 Result<std::string> LiveContainer::MakeOwnCgroup() {
@@ -76,7 +68,7 @@ Result<UniqueFd> LiveContainer::UpdateOwn(const Resources& resources, const Plan
   if (!container) return container.error();
   CgroupPaths own = FindOwnCgroup(*container, query_.within);
   if (own.empty()) return OwnGone();
-  const CgroupPaths all = AllBelow(*container, query_.within);
+  const CgroupPaths all = Below(*container, query_.within);
   auto plan = PlanUpdate(resources, all, options, CurrentOf(all));
   if (!plan) return plan.error();
   if (own.is_v2_only()) {

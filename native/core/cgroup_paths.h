@@ -25,4 +25,12 @@ struct CgroupPaths {
   }
 };
 
+// The cgroup at `path` below these, in every hierarchy that they are in.
+inline CgroupPaths Below(const CgroupPaths& paths, const std::string& path) {
+  CgroupPaths out = paths;
+  for (auto& cgroup : out.v1) cgroup.path += "/" + path;
+  if (!out.unified.empty()) out.unified += "/" + path;
+  return out;
+}
+
 }  // namespace lc

@@ -24,8 +24,6 @@ constexpr size_t kPageBytes = 256U << 10U;
 constexpr size_t kMaxCancelBytes = 256;
 constexpr uint64_t kBytesPerKib = 1024;
 constexpr int64_t kLeavingMs = 50;
-// The owner's program lives, and connects again when it gets to it.
-constexpr int64_t kOwnerGraceMs = 10'000;
 
 struct Cancelled {
   int64_t seq;

@@ -9,9 +9,6 @@
 namespace lc::shim {
 namespace {
 
-// The owner's program lives, and connects again when it gets to it.
-constexpr int64_t kBoundGraceMs = 10'000;
-
 Error NoSuchProcess() {
   return Error::Coded("ERR_PROCESS_NOT_FOUND", "no such process");
 }
@@ -110,7 +107,7 @@ void Container::BoundClientGone(ClientId client, bool broken) {
       caretaker_.End(process, EndCause::kOwner);
       continue;
     }
-    loop_.After(kBoundGraceMs, [this, process] {
+    loop_.After(kOwnerGraceMs, [this, process] {
       if (process->care->client == 0) caretaker_.End(process, EndCause::kOwner);
     });
   }

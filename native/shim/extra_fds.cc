@@ -7,7 +7,6 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include <array>
 #include <string_view>
 
 #include "nsexec/plan.h"

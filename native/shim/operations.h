@@ -24,6 +24,9 @@ inline constexpr int64_t kUndoAnswerMs = kCreateGraceMs + kUndoTimeoutMs + 3000;
 inline constexpr int kCgroupTries = 100;
 inline constexpr int64_t kDumpGraceMs = 10'000;  // a dump or a restore that goes on without its shim
 
+// The owner's program lives, and connects again when it gets to it.
+inline constexpr int64_t kOwnerGraceMs = 10'000;
+
 inline constexpr const char* kRestoring = "init/criu.work";  // where CRIU logs a restore
 inline constexpr const char* kConsole = "console.sock";
 // For the runtime alone: it makes files there with the mode that its umask leaves.

@@ -17,14 +17,6 @@ namespace {
 // How long a container that has made cgroups below may hold this thread.
 constexpr int kRemoveMs = 5;
 
-CgroupPaths Below(const CgroupPaths& container, const std::string& path) {
-  CgroupPaths out = container;
-  if (path.empty()) return out;
-  for (auto& cgroup : out.v1) cgroup.path += "/" + path;
-  if (!out.unified.empty()) out.unified += "/" + path;
-  return out;
-}
-
 Error Missing(const CgroupPaths& container, const std::string& path) {
   const std::vector<std::string> directories = Directories(Below(container, path));
   Error error = Error::Of(ENOENT, "open", directories.empty() ? path : directories.front());

@@ -130,8 +130,7 @@ void ProcessTree::Look() {
     (void)OomKills();
     if (cgroup_->Remove()) return Conclude();
   }
-  const bool told = static_cast<bool>(events_) || !cgroup_->paths().unified.empty();
-  if (told && !events_) WatchEvents();
+  if (!events_ && !cgroup_->paths().unified.empty()) WatchEvents();
   look_timer_ = loop_.After(look_ms_, [this] {
     look_timer_ = 0;
     Look();

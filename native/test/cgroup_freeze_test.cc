@@ -54,12 +54,6 @@ std::vector<lc::CgroupPaths> Freezers(const lc::CgroupPaths& all) {
   return out;
 }
 
-lc::CgroupPaths Below(lc::CgroupPaths paths, const std::string& name) {
-  for (auto& controller : paths.v1) controller.path += name;
-  if (!paths.unified.empty()) paths.unified += name;
-  return paths;
-}
-
 }  // namespace
 
 TEST_CASE("freezer: what the files say") {
@@ -139,7 +133,7 @@ TEST_CASE("freezer: an ancestor freezes") {
   if (!cgroup.usable()) return;
   for (const std::string& directory : cgroup.Directories()) mkdir((directory + "/inner").c_str(), 0755);
   for (const lc::CgroupPaths& outer : Freezers(cgroup.paths)) {
-    lc::CgroupPaths inner = Below(outer, "/inner");
+    lc::CgroupPaths inner = Below(outer, "inner");
     REQUIRE(lc::Freeze(outer).ok());
     auto state = lc::ReadFreezer(inner);
     REQUIRE(state.ok());

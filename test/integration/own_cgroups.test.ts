@@ -1,7 +1,7 @@
 // Processes with a cgroup of their own: what is seen of it, what ends it, and that it goes with the last process.
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Container, events, type Process } from '../../lib/index.js'
@@ -9,17 +9,10 @@ import { compileProgram } from '../support/compile.js'
 import { shimOf, useContainers } from '../support/containers.js'
 import { expectCode, failure } from '../support/expect.js'
 import { cannotRunContainers, isCgroupV2, runtimes } from '../support/machine.js'
-import { cgroupsNamed } from '../support/traces.mjs'
+import { cgroupsNamed, ownCgroups } from '../support/traces.mjs'
 import { eventually } from '../support/wait.js'
 
 const sh = (script: string): string[] => ['/bin/sh', '-c', script]
-function ownCgroups(id: string): string[] {
-  return cgroupsNamed(id).flatMap((directory) =>
-    readdirSync(directory)
-      .filter((name) => name.startsWith('lc.'))
-      .map((name) => join(directory, name)),
-  )
-}
 
 async function expectRefused(call: Promise<unknown>): Promise<void> {
   expect(await failure(call)).toMatchObject({ code: 'ERR_INVALID_ARG_VALUE' })

@@ -10,19 +10,10 @@ import { expectCode, failure } from '../support/expect.js'
 import { cannotRunContainers, runtimes } from '../support/machine.js'
 import { isAlive } from '../support/processes.mjs'
 import { Program } from '../support/programs.js'
-import { cgroupsNamed } from '../support/traces.mjs'
+import { ownCgroups } from '../support/traces.mjs'
 import { eventually } from '../support/wait.js'
 
 const sh = (script: string): string[] => ['/bin/sh', '-c', script]
-
-/** Own cgroups of the container that are there now. */
-function ownCgroups(id: string): string[] {
-  return cgroupsNamed(id).flatMap((directory) =>
-    readdirSync(directory)
-      .filter((name) => name.startsWith('lc.'))
-      .map((name) => join(directory, name)),
-  )
-}
 
 /** By a shim that was not killed. */
 async function isServed(container: Container): Promise<boolean> {

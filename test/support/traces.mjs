@@ -69,3 +69,17 @@ export async function leftIn(root, part) {
     await sleep(50)
   }
 }
+
+/**
+ * The own cgroups of a container's processes that are there now.
+ *
+ * @param {string} id
+ * @returns {string[]}
+ */
+export function ownCgroups(id) {
+  return cgroupsNamed(id).flatMap((directory) =>
+    readdirSync(directory)
+      .filter((name) => name.startsWith('lc.'))
+      .map((name) => join(directory, name)),
+  )
+}
